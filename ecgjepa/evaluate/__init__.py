@@ -1,0 +1,1 @@
+"""From an encoder to numbers and pictures: features, probe, statistics, report."""

@@ -1,0 +1,1 @@
+"""The network: tokens, cross-pattern attention, encoder, predictor, JEPA."""

@@ -1,0 +1,1 @@
+"""Pretraining: masks, the loop, the run folder."""
