@@ -5,13 +5,13 @@ The defaults are the published recipe (arXiv:2410.08559) with random masks. Sett
 """
 
 import difflib
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from ecgjepa.signal import SignalContract
+from pydantic.fields import FieldInfo
 
 
 class ConfigError(ValueError):
@@ -49,3 +49,121 @@ class ModelConfig(Section):
             if width % 4:
                 raise ValueError(f"{what}: the position table needs a width that is a multiple of 4, found {width}")
         return self
+
+
+class MaskConfig(Section):
+    """Which patches in time are hidden, in every lead alike (arXiv:2410.08559, section 3.1)."""
+
+    type: Literal["random", "block"] = Field("random", description="single patches, or blocks of neighbours")
+    scale: tuple[float, float] | None = Field(
+        None, description="least and largest share hidden (by each block); 0.6 0.7 for random, 0.175 0.225 for block"
+    )
+    blocks: int = Field(4, ge=1, description="blocks of a block mask; they may overlap")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "MaskConfig":
+        low, high = self.share
+        if not 0 < low <= high < 1:
+            raise ValueError(f"scale: expected 0 < least <= largest < 1, found {low} {high}")
+        return self
+
+    @property
+    def share(self) -> tuple[float, float]:
+        """The scale; the published one of this type if none is set."""
+        return self.scale or {"random": (0.6, 0.7), "block": (0.175, 0.225)}[self.type]
+
+
+class TrainingConfig(Section):
+    """The recipe (arXiv:2410.08559, section 4.1, and its released code)."""
+
+    epochs: int = Field(100, ge=1, description="passes over the records")
+    batch_size: int = Field(128, ge=1, description="records of one step")
+    lr: float = Field(2.5e-5, gt=0, description="peak learning rate")
+    lr_min: float = Field(1e-6, ge=0, description="learning rate at the start of the warm-up and at the end")
+    warmup_epochs: float = Field(5, ge=0, description="epochs of linear warm-up")
+    weight_decay: float = Field(0.05, ge=0, description="AdamW's decay of matrices; biases and norms have none")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's running averages")
+    momentum: tuple[float, float] = Field((0.996, 1.0), description="teacher momentum at the first and the last step")
+    seed: int = Field(0, ge=0, description="of weights, order, masks and drop-path")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="of the matrix products (autocast)")
+
+
+class DataConfig(Section):
+    """What is trained on."""
+
+    stores: tuple[str, ...] = Field((), description="folders made by `ecgjepa prepare`")
+    held_out: bool = Field(
+        False, description="train on validation and test records too; any evaluation on them is then spoilt"
+    )
+
+
+class RunConfig(Section):
+    """Where and how; nothing here changes the result beyond the order of floating-point sums."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    log_every: int = Field(20, ge=1, description="steps between rows of metrics.csv")
+    checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints")
+
+
+class Config(Section):
+    """All settings of a pretraining run."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    mask: MaskConfig = MaskConfig()
+    training: TrainingConfig = TrainingConfig()
+    run: RunConfig = RunConfig()
+
+
+def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a TOML file and lay flags over it.
+
+    Args:
+        path: file with the sections of `Config`; the published recipe if None.
+        overrides: values by dotted key, such as `{"training.lr": 1e-4}`; None leaves the file's value.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key (the nearest known one is named), or a value out of range.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is not a TOML file: {error}") from error
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            section, _, name = key.partition(".")
+            values[section] = {**values.get(section, {}), name: value}
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{path or 'config'}: {_explain(item)}" for item in error.errors())) from None
+
+
+def settings() -> dict[str, FieldInfo]:
+    """Every setting by its dotted key, `section.name`."""
+    return {
+        f"{section}.{name}": field
+        for section, default in Config()
+        for name, field in type(default).model_fields.items()
+    }
+
+
+def to_toml(config: Config) -> str:
+    """The configuration as a TOML file that `load_config` reads back to an equal one."""
+    lines: list[str] = []
+    for name, section in config.model_dump(mode="json", exclude_none=True).items():
+        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items()), ""]
+    return "\n".join(lines)
+
+
+def _explain(item: Any) -> str:
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] != "extra_forbidden":
+        return f"{key}: {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
+    known = {name.rpartition(".")[2]: name for name in (*Config.model_fields, *settings())}
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1, cutoff=0.4)
+    return f"unknown key {key!r}" + (f", did you mean {known[near[0]]!r}?" if near else "")

@@ -6,7 +6,8 @@ Axes: L leads, S samples.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any, Literal, get_args
@@ -38,24 +39,18 @@ LIMB_LEADS = {
 }
 
 _CANONICAL = {lead.upper(): lead for lead in LEADS_12}
-_PREFIXES = ("LEAD", "ECG", "ML", "EKG")
+_CANONICAL |= {prefix + lead: lead for prefix in ("D", "ML") for lead in ("I", "II", "III")}
+_PREFIX = re.compile(r"^(LEAD|ECG|EKG)[ .:_-]*")
 
 
 def canonical_lead(name: str) -> str | None:
     """The standard name of a lead, or None if it is none of the standard twelve.
 
-    Case, spaces, `lead`/`ECG` prefixes, a leading `-`-free MIMIC-style `ML` (`MLI` is I, `MLII` is II) and a trailing
-    reference (`V1-REF`) are understood; `-aVR` is not aVR and stays unknown.
+    Understood: any case, `lead II`, `ECG V1`, `DI` (as in CODE-15%), `MLII` (as in the MIT-BIH databases), `V1-REF`.
+    Not understood on purpose: an inverted lead such as `-aVR`.
     """
-    key = name.strip().upper().replace(" ", "").replace("_", "")
-    if key in _CANONICAL:
-        return _CANONICAL[key]
-    for prefix in _PREFIXES:
-        rest = key.removeprefix(prefix).lstrip(".:")
-        if rest != key and rest in _CANONICAL:
-            return _CANONICAL[rest]
-    rest = key.removesuffix("-REF")
-    return _CANONICAL.get(rest) if rest != key else None
+    key = _PREFIX.sub("", name.strip().upper()).removesuffix("-REF")
+    return _CANONICAL.get(key)
 
 
 class RefusedRecordError(ValueError):
@@ -153,7 +148,9 @@ class Recording:
             )
         if not (math.isfinite(self.sampling_rate_hz) and self.sampling_rate_hz > 0):
             raise RefusedRecordError(
-                self.name, "malformed", f"sampling rate {self.sampling_rate_hz} Hz, expected a positive number"
+                self.name,
+                "malformed",
+                f"sampling rate {self.sampling_rate_hz} Hz, expected a positive number",
             )
 
 
@@ -239,7 +236,9 @@ def _select_leads(recording: Recording, wanted: Sequence[str]) -> tuple[ndarray,
     limb = [lead for lead in LIMB_LEADS if lead in row_of][:2]
     if any(lead not in LIMB_LEADS for lead in missing) or len(limb) < 2:
         raise RefusedRecordError(
-            recording.name, "missing_lead", f"lead {', '.join(missing)} missing, found {', '.join(recording.leads) or 'none'}"
+            recording.name,
+            "missing_lead",
+            f"lead {', '.join(missing)} missing, found {', '.join(recording.leads) or 'none'}",
         )
     to_limb = np.array([LIMB_LEADS[lead] for lead in limb])
     rows = []
@@ -279,8 +278,3 @@ def _take_window(recording: Recording, signal_mv: ndarray, contract: SignalContr
     if samples > needed:
         changes.append("cropped")
     return signal_mv[:, first : first + needed]
-
-
-def describe_leads(leads: Iterable[str]) -> str:
-    """`I, II, V1` for messages."""
-    return ", ".join(leads)

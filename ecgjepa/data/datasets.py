@@ -1,0 +1,219 @@
+"""Where a data set's records, labels, patients and splits are.
+
+Each function takes the folder as its publisher lays it out and returns a `Listing`: one row per record that the data set
+*should* have, so that what is absent can be counted. Nothing is read here but tables and directory entries.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from ecgjepa.data.labels import (
+    CODE15_CLASSES,
+    CPSC2018_CLASSES,
+    HeaderNotes,
+    cpsc2018_labels,
+    ptbxl_labels,
+    ptbxl_levels,
+)
+
+
+class DatasetError(ValueError):
+    """A folder that does not hold the data set it should; the message says what was looked for."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The records of a data set.
+
+    Attributes:
+        dataset: short name.
+        records: columns `record` (unique), `path` (of the file; None if it is absent), `row` (of the HDF5 file, <NA> for
+            WFDB), `patient`, `fold`, `split` (`train`, `validation`, `test` or None), `age`, `sex`, `labels_<level>`.
+        levels: class names of each label level; those of levels in `header_labels` may be None until the headers are read.
+        header_labels: level -> labels from the notes of a WFDB header; age and sex are then taken from it too.
+    """
+
+    dataset: str
+    records: pd.DataFrame
+    levels: dict[str, list[str] | None]
+    header_labels: dict[str, Callable[[HeaderNotes], list[str] | None]] = field(default_factory=dict)
+
+
+def list_records(dataset: str, data_dir: Path | str) -> Listing:
+    """List the records of one of `DATASETS` in its published layout.
+
+    Raises:
+        DatasetError: the folder is absent, empty, or not of that layout.
+    """
+    if dataset not in DATASETS:
+        raise DatasetError(f"unknown data set {dataset!r}, expected one of {', '.join(DATASETS)}")
+    folder = Path(data_dir).expanduser()
+    if not folder.is_dir():
+        raise DatasetError(f"{dataset}: no folder {folder}")
+    listing = DATASETS[dataset](folder)
+    records = listing.records
+    if records.empty or records["path"].isna().all():
+        found = "no record" if records.empty else f"none of the {len(records)} records of the table"
+        raise DatasetError(f"{dataset}: {found} is there in {folder}")
+    if duplicate := records.loc[records["record"].duplicated(), "record"].head(3).tolist():
+        raise DatasetError(f"{dataset}: record names must be unique, found twice in {folder}: {duplicate}")
+    return listing
+
+
+def list_ptbxl(folder: Path) -> Listing:
+    """PTB-XL (Wagner et al. 2020): `ptbxl_database.csv`, `scp_statements.csv`, `records500/`; folds 9 and 10 are held out."""
+    table = _read_csv(folder, "ptbxl_database.csv", ["ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_hr"])
+    statements = _read_csv(folder, "scp_statements.csv", ["diagnostic", "diagnostic_class"], index_col=0)
+    levels = ptbxl_levels(statements)
+    paths = [folder / f"{name}.hea" for name in table["filename_hr"]]
+    records = pd.DataFrame(
+        {
+            "record": [path.stem for path in paths],
+            "path": [str(path) if path.is_file() else None for path in paths],
+            "patient": table["patient_id"].map(lambda patient: f"{patient:.0f}"),
+            "fold": table["strat_fold"],
+            "split": table["strat_fold"].map({9: "validation", 10: "test"}).fillna("train"),
+            "age": table["age"].clip(upper=90),  # the table writes 300 for "over 89"
+            "sex": table["sex"].map({0: "male", 1: "female"}),
+        }
+        | {
+            f"labels_{level}": [ptbxl_labels(codes, class_of) for codes in table["scp_codes"]]
+            for level, class_of in levels.items()
+        }
+    )
+    return Listing("ptbxl", _complete(records), {level: sorted(set(names.values())) for level, names in levels.items()})
+
+
+def list_shaoxing(folder: Path) -> Listing:
+    """Chapman-Shaoxing-Ningbo (ecg-arrhythmia, Zheng et al. 2022): `WFDBRecords/`, two levels of folders of `JS*.hea`."""
+    root = folder / "WFDBRecords" if (folder / "WFDBRecords").is_dir() else folder
+    headers = sorted(root.glob("*/*/*.hea"))
+    if not headers:
+        raise DatasetError(f"shaoxing: no header in {root}, expected two levels of folders with JS*.hea")
+    return Listing("shaoxing", _wfdb_records(headers), {"snomed": None}, {"snomed": _snomed})
+
+
+def list_cpsc2018(folder: Path) -> Listing:
+    """CPSC2018 in the form of the PhysioNet/CinC Challenge 2020: folders `g1` to `g7`; `g7` is the test split."""
+    headers = sorted(folder.glob("g[0-9]*/*.hea"))
+    if not headers:
+        raise DatasetError(f"cpsc: no header in {folder}, expected folders g1 to g7 with A*.hea")
+    records = _wfdb_records(headers)
+    records["fold"] = [int(header.parent.name[1:]) for header in headers]
+    records["split"] = ["test" if fold == 7 else "train" for fold in records["fold"]]
+    levels: dict[str, list[str] | None] = {"diagnosis": sorted(CPSC2018_CLASSES.values())}
+    return Listing("cpsc", records, levels, {"diagnosis": _cpsc2018})
+
+
+def list_code15(folder: Path) -> Listing:
+    """CODE-15% (Ribeiro et al. 2021): `exams_part*.hdf5`, and `exams.csv` with labels and patients.
+
+    Without `exams.csv` every exam is a patient of its own and has no labels. Exams that the table places in a part file which
+    cannot be opened, or is not there, are listed as well.
+    """
+    parts = sorted([*folder.glob("exams_part*.hdf5"), *folder.glob("exams_part*.h5")])
+    if not parts:
+        raise DatasetError(f"code15: no exams_part*.hdf5 in {folder}")
+    rows = []
+    for part in parts:
+        exam_ids = _exam_ids(part)
+        # The last row of a part is padding with exam_id 0; it gets a name, is read and refused like any other.
+        rows += [(str(i) if i else f"{part.stem}[{row}]", i, str(part), row) for row, i in enumerate(exam_ids)]
+    found = pd.DataFrame(rows, columns=["record", "exam_id", "path", "row"]).astype({"row": "Int64"})
+    if not (folder / "exams.csv").is_file():
+        return Listing("code15", _complete(found.assign(patient=found["record"]).drop(columns="exam_id")), {})
+    table = _read_csv(folder, "exams.csv", ["exam_id", "patient_id", "trace_file", "age", "is_male", *CODE15_CLASSES])
+    part_paths = {part.name: str(part) for part in parts}
+    absent = table.loc[~table["exam_id"].isin(found["exam_id"]), ["exam_id", "trace_file"]]
+    absent = absent.assign(
+        record=absent["exam_id"].astype(str),
+        path=absent["trace_file"].map(part_paths),
+        row=pd.array([-1] * len(absent), "Int64"),
+    )
+    readable = {path for path in found["path"]}
+    absent["path"] = absent["path"].where(~absent["path"].isin(readable))  # an open file without this exam: absent
+    found = pd.concat([found, absent.drop(columns="trace_file")], ignore_index=True)
+    found = found.merge(table.drop(columns="trace_file"), on="exam_id", how="left")
+    flags = found[list(CODE15_CLASSES)].to_numpy()
+    records = pd.DataFrame(
+        {
+            **{name: found[name] for name in ("record", "path", "row", "age")},
+            "patient": [
+                record if pd.isna(p) else f"{p:.0f}"
+                for p, record in zip(found["patient_id"], found["record"], strict=True)
+            ],
+            "sex": found["is_male"].map({True: "male", False: "female"}),
+            "labels_abnormality": [
+                None
+                if pd.isna(row).any()
+                else [name for name, is_there in zip(CODE15_CLASSES, row, strict=True) if is_there]
+                for row in flags
+            ],
+        }
+    )
+    return Listing("code15", _complete(records), {"abnormality": list(CODE15_CLASSES)})
+
+
+def list_folder(folder: Path) -> Listing:
+    """Any folder of WFDB records, at any depth; each record is a patient of its own, `Dx:` codes are its labels."""
+    headers = sorted(folder.rglob("*.hea"))
+    if not headers:
+        raise DatasetError(f"folder: no .hea file below {folder}")
+    records = _wfdb_records(headers)
+    records["record"] = [header.relative_to(folder).with_suffix("").as_posix() for header in headers]
+    return Listing("folder", records.assign(patient=records["record"]), {"snomed": None}, {"snomed": _snomed})
+
+
+DATASETS: dict[str, Callable[[Path], Listing]] = {
+    "ptbxl": list_ptbxl,
+    "shaoxing": list_shaoxing,
+    "code15": list_code15,
+    "cpsc": list_cpsc2018,
+    "folder": list_folder,
+}
+
+
+def _cpsc2018(notes: HeaderNotes) -> list[str] | None:
+    return cpsc2018_labels(notes.codes)
+
+
+def _snomed(notes: HeaderNotes) -> list[str] | None:
+    return sorted(notes.codes) or None
+
+
+def _wfdb_records(headers: list[Path]) -> pd.DataFrame:
+    names = [header.stem for header in headers]
+    return _complete(pd.DataFrame({"record": names, "path": [str(header) for header in headers], "patient": names}))
+
+
+def _complete(records: pd.DataFrame) -> pd.DataFrame:
+    """Add the columns that this data set does not have."""
+    defaults = {"row": pd.NA, "fold": pd.NA, "split": None, "age": float("nan"), "sex": None}
+    return records.assign(**{name: value for name, value in defaults.items() if name not in records})
+
+
+def _exam_ids(part: Path) -> list[int]:
+    """Exam ids of a part file; none if it cannot be opened (its exams are then known from the table alone)."""
+    import h5py
+
+    try:
+        with h5py.File(part, "r") as file:
+            return [int(exam_id) for exam_id in file["exam_id"][:]]
+    except (OSError, KeyError, RuntimeError):
+        return []
+
+
+def _read_csv(folder: Path, name: str, expected: list[str], index_col: int | None = None) -> pd.DataFrame:
+    path = folder / name
+    if not path.is_file():
+        raise DatasetError(f"no {name} in {folder}")
+    try:
+        table = pd.read_csv(path, index_col=index_col, low_memory=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as a table: {error}") from error
+    if missing := [column for column in expected if column not in table.columns]:
+        raise DatasetError(f"{path} lacks the columns {missing}, found {list(table.columns)}")
+    return table
