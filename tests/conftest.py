@@ -23,9 +23,7 @@ def _folder(variable: str, default: Path) -> Path | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     skips = [("gpu", torch.cuda.is_available(), "no CUDA device")]
-    skips += [
-        ("real_data", _folder("ECGJEPA_DATA", SHARED / "data") is not None, "no real ECGs: set ECGJEPA_DATA")
-    ]
+    skips += [("real_data", _folder("ECGJEPA_DATA", SHARED / "data") is not None, "no real ECGs: set ECGJEPA_DATA")]
     for item in items:
         for marker, available, reason in skips:
             if marker in item.keywords and not available:

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from platformdirs import user_cache_path
 from tqdm import tqdm
 
 import ecgjepa
@@ -84,6 +85,27 @@ def prepare(
         shutil.rmtree(out)
     building.rename(out)
     return Store.open(out)
+
+
+def cached_store(
+    dataset: str,
+    data_dir: Path | str,
+    cache_dir: Path | str | None = None,
+    *,
+    contract: SignalContract = DEFAULT_CONTRACT,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Store:
+    """The store of a raw folder: prepared once, found again as long as neither its files nor the contract change.
+
+    Args:
+        cache_dir: where such stores are kept; `$ECGJEPA_CACHE`, or the user's cache folder, if None.
+    """
+    root = Path(cache_dir or os.environ.get("ECGJEPA_CACHE") or user_cache_path("ecgjepa", appauthor=False) / "stores")
+    store = root / f"{dataset}-{fingerprint(list_records(dataset, data_dir), contract)[:16]}"
+    if store.exists():
+        return Store.open(store)
+    return prepare(dataset, data_dir, store, contract=contract, workers=workers, progress=progress)
 
 
 def fingerprint(listing: Listing, contract: SignalContract) -> str:

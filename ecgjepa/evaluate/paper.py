@@ -1,10 +1,10 @@
-"""A 12-lead ECG as clinicians read it: on paper, 25 mm/s and 10 mm/mV, with the hidden patches of a mask shaded.
+"""A 12-lead ECG as clinicians read it: on paper, 25 mm/s and 10 mm/mV, the hidden patches of a mask shaded.
 
 Axes: L leads, S samples.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -20,7 +20,7 @@ MM_PER_INCH = 25.4
 MM_PER_S, MM_PER_MV = 25.0, 10.0
 ROW_MM, LEFT_MM, EDGE_MM = 30.0, 15.0, 5.0
 LAYOUT = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))
-COLOUR = {"sheet": "#fffaf6", "1 mm": "#f6ddd6", "5 mm": "#e9b5aa", "trace": "#16191c", "hidden": "#2f6690"}
+COLOUR = {"sheet": "#fffaf6", "1 mm": "#f6ddd6", "5 mm": "#e9b5aa", "trace": "#16191c", "hidden": "#cbd8e4"}
 LABEL_BOX = {"boxstyle": "round,pad=0.15", "facecolor": COLOUR["sheet"], "edgecolor": "none", "alpha": 0.75}
 
 
@@ -34,10 +34,10 @@ def ecg_paper(
 ) -> Figure:
     """An ECG on standard paper: 25 mm/s and 10 mm/mV at the size of the figure, the hidden patches shaded.
 
-    `signal_mv` (L, S) in mV; the limb leads that follow from I and II are derived. Twelve leads stand in three rows
-    of four with lead II as rhythm strip, and time runs on from column to column; fewer leads have one row each.
-    Each lead is moved to its row by its median. A row begins with the calibration pulse of 1 mV and 0.2 s. One unit
-    of the axes is one millimetre; what leaves the sheet is cut off.
+    `signal_mv` (L, S) in mV; the limb leads that follow from I and II are derived. Twelve leads stand in
+    three rows of four with lead II as rhythm strip, and time runs on from column to column; fewer leads
+    have one row each. Each lead is moved to its row by its median. A row begins with the calibration pulse
+    of 1 mV and 0.2 s. One unit of the axes is one millimetre; what leaves the sheet is cut off.
     """
     lead_mv = _with_derived_leads(signal_mv, leads)
     layout = LAYOUT if len(lead_mv) == len(LEADS_12) else tuple((lead,) for lead in lead_mv)
@@ -52,7 +52,7 @@ def ecg_paper(
     patch_mm = patch_seconds * MM_PER_S
     for first, end in _runs(hidden_patches):
         box = Rectangle((LEFT_MM + first * patch_mm, 0), (end - first) * patch_mm, height_mm)
-        box.set(facecolor=COLOUR["hidden"], alpha=0.2, edgecolor="none", gid=f"hidden-{first}-{end - 1}")
+        box.set(facecolor=COLOUR["hidden"], alpha=0.8, zorder=3, gid=f"hidden-{first}-{end - 1}")
         ax.add_patch(box)
     for number, row in enumerate(layout):
         zero_mm = height_mm - EDGE_MM - (number + 0.6) * ROW_MM
@@ -62,10 +62,10 @@ def ecg_paper(
             x_mm = LEFT_MM + np.arange(start, end) / sampling_rate_hz * MM_PER_S
             centred_mv = (lead_mv[lead] - np.median(lead_mv[lead]))[start:end]
             _draw_trace(ax, x_mm, zero_mm + centred_mv * MM_PER_MV, f"trace-{number}-{lead}")
-            ax.text(x_mm[0] + 1, zero_mm + 11.5, lead, color=COLOUR["trace"], weight="bold", bbox=LABEL_BOX)
+            ax.text(x_mm[0] + 1, zero_mm + 11.5, lead, color=COLOUR["trace"], weight="bold", bbox=LABEL_BOX, zorder=4)
             if start:
                 _draw_trace(ax, [x_mm[0]] * 2, [zero_mm - 3, zero_mm + 3], f"border-{number}-{lead}")
-    ax.text(4, 2, "25 mm/s   10 mm/mV", color=COLOUR["trace"], fontsize=8)
+    ax.text(4, 2, "25 mm/s · 10 mm/mV", color=COLOUR["trace"], fontsize=8, bbox=LABEL_BOX, zorder=4)
     return figure
 
 
@@ -86,7 +86,7 @@ def _draw_sheet(ax: Axes, width_mm: float, height_mm: float) -> None:
         ax.add_patch(segments(np.array(down + across), edgecolor=colour, linewidth=linewidth))
 
 
-def _draw_trace(ax: Axes, x_mm: Iterable[float], y_mm: Iterable[float], name: str) -> None:
+def _draw_trace(ax: Axes, x_mm: ndarray | list[float], y_mm: ndarray | list[float], name: str) -> None:
     ax.plot(x_mm, y_mm, color=COLOUR["trace"], linewidth=0.9, gid=name)
 
 

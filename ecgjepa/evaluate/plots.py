@@ -1,7 +1,7 @@
-"""The figures of the report: pure functions from numbers to a matplotlib Figure, and from a Figure to inline SVG.
+"""The figures of the report: pure functions from numbers to a matplotlib Figure, and from there to inline SVG.
 
-No pyplot. The colours of the theme leave as CSS variables (`var(--ink, #1f2428)`), so that one figure serves a light
-and a dark page.
+No pyplot. The colours of the theme leave as CSS variables (`var(--ink, #1f2428)`), so that one figure
+serves a light and a dark page.
 
 Axes: R records, C classes, D features, N lines.
 """
@@ -25,7 +25,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy import ndarray
 
-WIDTH_INCH = 10.0
+WIDTH_INCH = 10.7
 MAX_ROC_CLASSES = 11
 MAX_MAP_CLASSES = 6
 INK, MUTED, LINE = "#1f2428", "#68707a", "#d4d9df"
@@ -34,7 +34,7 @@ PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 THEME = {INK: "ink", MUTED: "muted", LINE: "line"} | {c: f"series-{i}" for i, c in enumerate(PALETTE)}
 MODEL_STYLE: dict[str, dict[str, Any]] = {
     "pretrained": {"color": PALETTE[0]},
-    "random": {"color": MUTED, "linestyle": (0, (4, 2))},
+    "random weights": {"color": MUTED, "linestyle": (0, (4, 2))},
 }
 STYLE: dict[Any, Any] = {
     "font.size": 10, "axes.titlesize": 10.5, "axes.titlelocation": "left", "xtick.labelsize": 9,
@@ -50,7 +50,7 @@ styled = rc_context(STYLE)  # as a decorator: the style holds inside the functio
 
 @styled
 def to_svg(figure: Figure, name: str, description: str) -> str:
-    """The figure as an inline `<svg>`: ids that begin with `name`, a description for screen readers, colours as CSS.
+    """The figure as an inline `<svg>`: ids begin with `name`, screen readers get `description`, CSS the colours.
 
     Text stays text in the reader's fonts, so glyphs that matplotlib's own font lacks are no loss.
     """
@@ -71,8 +71,8 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 def loss_curve(metrics: pd.DataFrame, bins: int = 300) -> Figure:
     """Loss over the steps, with learning rate and teacher momentum as small panels.
 
-    `metrics` has the columns step, loss, lr and momentum. Beyond `bins` rows the line is the mean of neighbouring
-    rows and the band their extremes.
+    `metrics` has the columns step, loss, lr and momentum. Beyond `bins` rows the line is the mean of
+    neighbouring rows and the band their extremes.
     """
     figure = Figure((WIDTH_INCH, 3.7), layout="constrained")
     axes = figure.subplot_mosaic([["loss", "lr"], ["loss", "momentum"]], width_ratios=[2.6, 1])
@@ -102,7 +102,7 @@ def loss_curve(metrics: pd.DataFrame, bins: int = 300) -> Figure:
 
 
 def _binned(step: pd.Series, value: pd.Series, bins: int) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-    """Mean step, mean, minimum and maximum of at most `bins` spans of rows; without rows that are not finite."""
+    """Mean step, mean, minimum and maximum of at most `bins` spans of the rows that are finite."""
     finite = np.isfinite(value.to_numpy(float))
     parts = min(bins, int(finite.sum()))
     if not parts:
@@ -120,10 +120,11 @@ def roc_curves(
     probability: Mapping[str, Float[ndarray, "records classes"]],
     classes: Sequence[str],
 ) -> Figure:
-    """ROC curves: one panel per class and one for their mean, one line per model of `probability` (by its name).
+    """ROC curves: one panel per class and one for their mean; one line per model of `probability`, by name.
 
-    Classes without positives or without negatives have no curve; of more than eleven the most frequent are shown.
-    The mean is that of all curves at one false positive rate; its area is the macro AUC (one against the rest).
+    Classes without positives or without negatives have no curve; of more than eleven the most frequent are
+    shown. The mean is that of all curves at one false positive rate; its area is the macro AUC (one against
+    the rest).
     """
     from sklearn.metrics import roc_auc_score, roc_curve
 
@@ -142,7 +143,7 @@ def roc_curves(
         ax.set_yticks(**ticks)
     for ax in panels[len(shown) + 1 :]:
         ax.remove()
-    for rank, (model, probability_RC) in enumerate(reversed(probability.items())):
+    for rank, (model, probability_RC) in enumerate(reversed(list(probability.items()))):
         style = MODEL_STYLE.get(model, {"color": PALETTE[1]})
         curves = {c: roc_curve(label_RC[:, c], probability_RC[:, c])[:2] for c in defined}
         area = {c: float(roc_auc_score(label_RC[:, c], probability_RC[:, c])) for c in defined}
@@ -165,7 +166,8 @@ def interval_plot(
 ) -> Figure:
     """Values with their intervals: one row per class, one mark per model.
 
-    `scores[class][model]` is (value, low, high); a value of NaN is left out. `chance` is drawn as a dotted line.
+    `scores[class][model]` is (value, low, high); a value of NaN is left out. `chance` is drawn as a dotted
+    line.
     """
     figure = Figure((WIDTH_INCH, 0.34 * len(scores) + 0.9), layout="constrained")
     ax = figure.add_subplot()
@@ -191,22 +193,25 @@ def interval_plot(
 def embedding_map(
     place_R2: Float[ndarray, "records 2"], labels: Sequence[Sequence[str]], classes: Sequence[str]
 ) -> Figure:
-    """A 2-D map of the records: one panel with every record in the colour of its label, and one panel per class.
+    """A 2-D map of the records: one panel with all of them in the colours of their labels, one panel per class.
 
-    `labels` holds the labels of each record. Those with none or several of the classes are grey in the first panel
-    and stand in the panel of each of their classes. Of more than six classes the most frequent are shown.
+    `labels` holds the labels of each record. Those with none or several of the classes are grey in the
+    first panel and stand in the panel of each of their classes. Of more than six classes the most frequent
+    are shown.
     """
     has = {name: np.array([name in names for names in labels], dtype=bool) for name in classes}
     frequent = sorted(classes, key=lambda name: -has[name].sum())[:MAX_MAP_CLASSES]
     colour_of = dict(zip([name for name in classes if name in frequent], PALETTE, strict=False))
-    figure = Figure((WIDTH_INCH, 5.1), layout="constrained")
-    left, right = figure.subfigures(1, 2)
+    rows = max(2, math.ceil(len(colour_of) / 2))
+    figure = Figure((WIDTH_INCH, 0.6 * WIDTH_INCH), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.6, 1), squeeze=False).ravel()
     overview = left.subplots()
-    panels = right.subplots(math.ceil(len(colour_of) / 2), 2, squeeze=False).ravel()
-    low, high = place_R2.min(axis=0), place_R2.max(axis=0)
+    panels = right.subplots(rows, 2, squeeze=False).ravel()
+    middle = (place_R2.max(axis=0) + place_R2.min(axis=0)) / 2
+    reach = 1.06 * np.abs(place_R2 - middle).max()
     for ax in (overview, *panels):
-        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xticks=(), yticks=(), aspect="equal")
-        ax.set(adjustable="datalim", xmargin=0.05, ymargin=0.05)
+        ax.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach))
+        ax.set(xticks=(), yticks=(), aspect="equal", frame_on=False)
     overview.set_title("All records")
     colour_R = np.full(len(labels), MUTED, dtype=object)
     single_R = sum(has.values()) == 1
@@ -233,7 +238,7 @@ def _draw_points(ax: Axes, place_R2: ndarray, colour: str, size: float, **style:
 
 
 def segments(lines_N22: Float[ndarray, "lines 2 2"], **style: Any) -> PathPatch:
-    """Many separate lines, (N, begin and end, x and y), as one path: one element of the SVG instead of thousands."""
+    """Separate lines, (N, begin and end, x and y), as one path: one element of the SVG instead of thousands."""
     path = Path(lines_N22.reshape(-1, 2), np.tile([Path.MOVETO, Path.LINETO], len(lines_N22)))
     path.should_simplify = False
     return PathPatch(path, facecolor="none", **style)

@@ -22,6 +22,10 @@ class Mask:
     visible: Int64[Tensor, "1 v"]
     hidden: Int64[Tensor, "1 h"]
 
+    def to(self, device: torch.device) -> "Mask":
+        """The same mask on a device."""
+        return Mask(self.visible.to(device), self.hidden.to(device))
+
 
 def draw_mask(config: MaskConfig, patches: int, generator: Generator) -> Mask:
     """Draw one mask of the configured type over (P,) patches.

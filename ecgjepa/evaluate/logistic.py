@@ -1,0 +1,102 @@
+"""Logistic regression of all classes at once, along a path of regularisations.
+
+The objective is that of `sklearn.linear_model.LogisticRegression` (binary per class, or multinomial; L2, free intercept),
+and so is the solution. Frozen features are strongly correlated, which makes a plain L-BFGS slow: 17,400 x 768 features, 5 classes
+and 7 values of C took scikit-learn about 500 s, and take 5 s here. What makes the difference are the coordinates: along the principal
+axes of the features and scaled by their expected curvature the problem is nearly round, and all classes share one pass over the data.
+
+Axes: N records, D features, A principal axes (A <= D), K classes.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64
+from numpy import ndarray
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit, logsumexp
+
+Task = Literal["multilabel", "multiclass"]
+
+# Gradient in rounded coordinates, in nats: a fit stops when no coordinate can gain more than about its square.
+TOLERANCE_NATS = 1e-3
+MAX_ITERATIONS = 1000
+MEMORY = 20
+
+
+@dataclass(frozen=True)
+class LogisticFit:
+    """Weights of one fit; `converged` is False if it ran out of iterations."""
+
+    weights_DK: Float64[ndarray, "features classes"]
+    bias_K: Float64[ndarray, "classes"]
+    converged: bool
+
+    def probabilities(self, features_ND: Float[ndarray, "n features"], task: Task) -> Float64[ndarray, "n classes"]:
+        """Independent probabilities (multilabel), or ones that sum to 1 over the classes (multiclass)."""
+        return _probabilities(features_ND @ self.weights_DK + self.bias_K, task)
+
+
+class LogisticPath:
+    """Logistic regressions of the same data at several regularisations, each started from the one before.
+
+    Args:
+        features_ND: centred features, best also of unit variance.
+        labels_NK: every class must be there at least once, and (multilabel) not everywhere.
+        task: `multilabel` fits every class alone, `multiclass` one softmax over all of them.
+    """
+
+    def __init__(
+        self, features_ND: Float64[ndarray, "n features"], labels_NK: Bool[ndarray, "n classes"], task: Task
+    ) -> None:
+        prior_K = labels_NK.mean(axis=0)
+        assert ((prior_K > 0) & (prior_K < 1)).all(), "every class needs both values"
+        energy_D, axes_DD = np.linalg.eigh(features_ND.T @ features_ND)
+        filled = energy_D > energy_D[-1] * len(energy_D) * np.finfo(float).eps  # the solution lies in their span
+        self._task, self._labels_NK = task, labels_NK.astype(np.float64)
+        self._axes_DA = np.ascontiguousarray(axes_DD[:, filled])
+        self._rotated_NA = features_ND @ self._axes_DA
+        variance_K = prior_K * (1 - prior_K)
+        self._curvature_AK = energy_D[filled, None] * variance_K
+        self._bias_scale_K = 1 / np.sqrt(len(labels_NK) * variance_K)
+        self._weights_AK = np.zeros_like(self._curvature_AK)
+        self._bias_K = np.log(prior_K) - (np.log1p(-prior_K) if task == "multilabel" else 0.0)
+
+    def fit(self, regularization_c: float) -> LogisticFit:
+        """Minimise `sum of losses + |weights|^2 / (2 C)`, C as in scikit-learn; the next fit starts here."""
+        scale_AK = 1 / np.sqrt(self._curvature_AK + 1 / regularization_c)
+        shape = (len(scale_AK) + 1, scale_AK.shape[1])
+
+        def unpack(point: ndarray) -> tuple[ndarray, ndarray]:
+            point = point.reshape(shape)
+            return point[:-1] * scale_AK, point[-1] * self._bias_scale_K
+
+        def loss_and_gradient(point: ndarray) -> tuple[float, ndarray]:
+            weights_AK, bias_K = unpack(point)
+            logits_NK = self._rotated_NA @ weights_AK + bias_K
+            loss = self._loss(logits_NK) + (weights_AK**2).sum() / (2 * regularization_c)
+            error_NK = _probabilities(logits_NK, self._task) - self._labels_NK
+            gradient = np.empty(shape)
+            gradient[:-1] = (self._rotated_NA.T @ error_NK + weights_AK / regularization_c) * scale_AK
+            gradient[-1] = error_NK.sum(axis=0) * self._bias_scale_K
+            return loss, gradient.ravel()
+
+        start = np.vstack([self._weights_AK / scale_AK, self._bias_K / self._bias_scale_K])
+        options = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "maxcor": MEMORY}
+        options |= {"gtol": TOLERANCE_NATS, "ftol": 0.0}
+        found = minimize(loss_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=options)
+        self._weights_AK, self._bias_K = unpack(found.x)
+        self.iterations = found.nit, found.nfev, found.message
+        return LogisticFit(self._axes_DA @ self._weights_AK, self._bias_K, bool(found.success))
+
+    def _loss(self, logits_NK: ndarray) -> float:
+        if self._task == "multilabel":
+            return -float(log_expit(np.where(self._labels_NK > 0, logits_NK, -logits_NK)).sum())
+        return float(logsumexp(logits_NK, axis=1).sum() - (logits_NK * self._labels_NK).sum())
+
+
+def _probabilities(logits_NK: ndarray, task: Task) -> ndarray:
+    if task == "multilabel":
+        return expit(logits_NK)
+    return np.exp(logits_NK - logsumexp(logits_NK, axis=1, keepdims=True))

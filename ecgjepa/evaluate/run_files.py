@@ -1,0 +1,171 @@
+"""What the files of a run folder say, checked: an absent one is None, a broken one is an error that names it.
+
+Only what a report needs is asked for; further keys are left alone. The writers are `ecgjepa.train` and the probe.
+"""
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from pydantic import BaseModel, Field, ValidationError
+
+
+class ReportError(ValueError):
+    """A file of a run folder that does not hold what it should; the message names it."""
+
+
+class Interval(BaseModel):
+    """A score with its 95 % interval; None where it is not defined, as for a class without positives."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class Scores(BaseModel):
+    """The scores of one model, over all classes or on one."""
+
+    auc: Interval
+    f1: Interval
+    positives: int | None = None
+
+
+class ModelScores(BaseModel):
+    """The scores of one model: macro, and per class."""
+
+    macro: Scores
+    classes: dict[str, Scores]
+
+
+class Published(BaseModel):
+    """A number from the literature."""
+
+    model: str
+    value: float
+    metric: str
+    source: str
+
+
+class ProbeResult(BaseModel):
+    """`probes/*/result.json`."""
+
+    dataset: str
+    level: str
+    task: str
+    protocol: str
+    encoder: str
+    classes: list[str] = Field(min_length=1)
+    models: dict[str, ModelScores]
+    difference: Scores | None = None
+    seed: int | None = None
+    command: str | list[str] = ""
+    versions: dict[str, str] = {}
+    seconds: float | None = None
+    records: dict[str, int] = {}
+    patients: dict[str, int] = {}
+    left_out: dict[str, int] = {}
+    thresholds: Any = None
+    selection: dict[str, Any] | None = None
+    bootstrap: dict[str, Any] = {}
+    published: list[Published] = []
+    warnings: list[str] = []
+
+
+class Account(BaseModel):
+    """What became of the records of a data set."""
+
+    candidates: int
+    kept: int
+    changed: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    flags: dict[str, int] = {}
+
+
+class StoreEntry(BaseModel):
+    """A store that was trained on."""
+
+    path: str
+    dataset: str = ""
+    records: int | None = None
+    checksum: Any = None
+    account: Account | None = None
+
+
+class Example(BaseModel):
+    """One record of a store, and the mask that the trainer drew for it."""
+
+    store: str
+    row: int
+    record: str
+    hidden_patches: list[int]
+    patch_seconds: float
+
+
+class RunInfo(BaseModel):
+    """`run.json`."""
+
+    status: str
+    command: str | list[str] = ""
+    versions: dict[str, str] = {}
+    device: str = "unknown"
+    seed: int | None = None
+    config: dict[str, Any] = {}
+    stores: list[StoreEntry] = []
+    started: str | None = None
+    finished: str | None = None
+    seconds: float | None = None
+    parameters: int | dict[str, int] | None = None
+    steps: int | None = None
+    example: Example | None = None
+
+
+Schema = TypeVar("Schema", bound=BaseModel)
+
+
+def read_json(file: Path, schema: type[Schema]) -> Schema | None:
+    """A JSON file as `schema`, None if it is absent.
+
+    Raises:
+        ReportError: not JSON, or a key missing or of another type.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return schema.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ReportError(f"{file}: {key + ': ' if key else ''}{first['msg']}") from None
+
+
+def read_metrics(file: Path) -> pd.DataFrame | None:
+    """`metrics.csv`, None if it is absent or has no row yet.
+
+    Raises:
+        ReportError: not a table, or without the columns step, epoch, loss, lr, momentum as numbers.
+    """
+    if not file.is_file() or not file.stat().st_size:
+        return None
+    try:
+        table = pd.read_csv(file)
+        numbers = table[["step", "epoch", "loss", "lr", "momentum"]].astype(float)
+    except (ValueError, KeyError) as error:
+        raise ReportError(f"{file}: {error}") from None
+    return numbers if len(numbers) else None
+
+
+def read_table(file: Path, columns: list[str]) -> pd.DataFrame | None:
+    """Columns of a Parquet file, None if it is absent or has no row.
+
+    Raises:
+        ReportError: not Parquet, or a column is missing.
+    """
+    if not file.is_file():
+        return None
+    try:
+        table = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise ReportError(f"{file} is not a Parquet file: {error}") from None
+    if missing := [name for name in columns if name not in table]:
+        raise ReportError(f"{file}: no column {missing[0]!r}, found {list(table.columns)[:12]}")
+    return table[columns] if len(table) else None

@@ -1,0 +1,105 @@
+"""Pre-norm transformer blocks on a grid of tokens, their initial weights, and stochastic depth from outside.
+
+Axes: B records, L leads, V patches, D width, I blocks.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ecgjepa.model.attention import Attend, Attention, linear
+
+INITIAL_STD = 0.02
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = linear(width, hidden)
+        self.fc2 = linear(hidden, width)
+
+    def forward(self, tokens_BLVD: Float[Tensor, "b l v d"]) -> Float[Tensor, "b l v d"]:
+        return self.fc2(F.gelu(self.fc1(tokens_BLVD)))
+
+
+class Block(nn.Module):
+    """Attention, then an MLP, each behind a LayerNorm and added to what came in."""
+
+    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width)
+        self.attn = Attention(width, heads)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = Mlp(width, int(width * mlp_ratio))
+
+    def forward(
+        self,
+        tokens_BLVD: Float[Tensor, "b l v d"],
+        attend: Attend,
+        path_scale: Float[Tensor, "2 b"] | None = None,
+    ) -> Float[Tensor, "b l v d"]:
+        attended_BLVD = self.attn(self.norm1(tokens_BLVD), attend)
+        if path_scale is not None:
+            attended_BLVD = attended_BLVD * path_scale[0, :, None, None, None]
+        tokens_BLVD = tokens_BLVD + attended_BLVD
+        mixed_BLVD = self.mlp(self.norm2(tokens_BLVD))
+        if path_scale is not None:
+            mixed_BLVD = mixed_BLVD * path_scale[1, :, None, None, None]
+        return tokens_BLVD + mixed_BLVD
+
+
+class Stack(nn.ModuleList):
+    """Blocks in a row; the position is added again before every one (released code of arXiv:2410.08559)."""
+
+    def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float) -> None:
+        super().__init__(Block(width, heads, mlp_ratio) for _ in range(depth))
+
+    def forward(
+        self,
+        tokens_BLVD: Float[Tensor, "b l v d"],
+        position_BLVD: Float[Tensor, "#b #l v d"],
+        attend: Attend,
+        path_scale: Float[Tensor, "depth 2 b"] | None = None,
+    ) -> Float[Tensor, "b l v d"]:
+        for i, block in enumerate(self):
+            tokens_BLVD = block(
+                tokens_BLVD + position_BLVD, attend, None if path_scale is None else path_scale[i]
+            )
+        return tokens_BLVD
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
+    """Published initial weights: truncated normal of std 0.02 cut at +-2, no biases; the branches of deep blocks start small.
+
+    Drawn from `generator`, else from torch's own.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=INITIAL_STD, a=-2, b=2, generator=generator)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.LayerNorm):
+            layer.reset_parameters()
+    for stack in (layer for layer in module.modules() if isinstance(layer, Stack)):
+        for i, block in enumerate(stack):
+            block.attn.proj.weight.div_(math.sqrt(2 * (i + 1)))
+            block.mlp.fc2.weight.div_(math.sqrt(2 * (i + 1)))
+
+
+def drop_path_scales(
+    rate: float, depth: int, batch: int, generator: torch.Generator
+) -> Float[Tensor, "{depth} 2 {batch}"]:
+    """Stochastic depth: what each branch (attention, MLP) of each block is multiplied with, per record.
+
+    0 with a probability that rises linearly from 0 in the first block to `rate` in the last, else 1 / (1 - probability),
+    so that the mean is 1. On the generator's device.
+    """
+    keep_I11 = 1 - torch.linspace(0, rate, depth, device=generator.device)[:, None, None]
+    drawn = torch.rand(depth, 2, batch, generator=generator, device=generator.device)
+    return (drawn < keep_I11) / keep_I11

@@ -1,0 +1,236 @@
+"""Pretraining: the loop, which reads like the method.
+
+All chance is a function of (seed, step), so that a resumed run equals an unbroken one to the bit.
+"""
+
+import platform
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import torch
+from torch.optim import AdamW
+
+from ecgjepa.checkpoint import CheckpointError, describe_model, generator_of, save_model
+from ecgjepa.config import Config, DataConfig, TrainingConfig
+from ecgjepa.data.batches import Batches
+from ecgjepa.data.store import Store
+from ecgjepa.model.jepa import JEPA
+from ecgjepa.model.transformer import drop_path_scales
+from ecgjepa.schedules import learning_rate, teacher_momentum
+from ecgjepa.train.masking import draw_mask
+from ecgjepa.train.run import Log, Run
+
+_MASK, _DROP_PATH = 1, 2  # streams of chance of one seed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `pretrain` ended: after `step` of `steps`, and by which signal if it was stopped."""
+
+    path: Path
+    step: int
+    steps: int
+    stopped_by: int | None = None
+
+
+def pretrain(
+    config: Config, out: Path | str, *, resume: bool = False, command: str = "", progress: bool = True
+) -> Outcome:
+    """Pretrain an encoder on the stores of the configuration, and leave a run folder.
+
+    SIGINT and SIGTERM end it after the running step, with a checkpoint.
+
+    Args:
+        config: all settings.
+        out: the run folder.
+        resume: go on with the run that is there; begin one if none is.
+        command: what the user typed, for `run.json`.
+        progress: show a bar with loss, records/s and the time that is left.
+
+    Raises:
+        ValueError: the settings do not fit the stores.
+        FileExistsError: `out` holds a run and `resume` is False.
+        RunError: settings or data differ from those the run began with, or the loss is not finite.
+    """
+    stores = [Store.open(path) for path in config.data.stores]
+    if not stores:
+        raise ValueError("no store to train on: give --store, or a raw folder such as --data-dir-shao")
+    rows = [training_rows(store, config.data) for store in stores]
+    recipe, contract = config.training, stores[0].contract
+    batches = Batches(stores, rows, recipe.batch_size, recipe.seed)
+    steps = recipe.epochs * batches.steps_per_epoch
+    warmup_steps = round(recipe.warmup_epochs * batches.steps_per_epoch)
+    patches = contract.samples // config.model.patch_samples
+
+    device = choose_device(config.run.device)
+    model = JEPA(config.model, contract)
+    model.initialise(generator_of(recipe.seed))
+    model.to(device)
+    optimizer = make_optimizer(model, recipe)
+
+    run = Run.open(
+        Path(out),
+        config,
+        resume=resume,
+        command=command,
+        device=describe_device(device),
+        steps=steps,
+        parameters=sum(weight.numel() for weight in model.student.parameters()),
+        stores=[_describe_store(store, chosen) for store, chosen in zip(stores, rows, strict=True)],
+        example=_example(stores[0], int(rows[0][0]), config, patches),
+    )
+    step = restore(run, model, optimizer)
+    log = Log(run, first_step=step, steps=steps, steps_per_epoch=batches.steps_per_epoch, progress=progress)
+    with stop_signal() as stopped, log:
+        for step, signal_BLS in batches.from_step(step, steps):
+            mask = draw_mask(config.mask, patches, generator_of(recipe.seed, step, _MASK)).to(device)
+            path_scale = drop_path_scales(
+                config.model.drop_path,
+                config.model.depth,
+                recipe.batch_size,
+                generator_of(recipe.seed, step, _DROP_PATH),
+            ).to(device)
+            lr = learning_rate(
+                step,
+                steps=steps,
+                warmup_steps=warmup_steps,
+                peak=recipe.lr,
+                warmup_from=recipe.lr_min,
+                minimum=recipe.lr_min,
+            )
+            momentum = teacher_momentum(step, steps=steps, start=recipe.momentum[0], end=recipe.momentum[1])
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+
+            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                loss = model.loss(signal_BLS.to(device), mask.visible, mask.hidden, path_scale)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            model.update_teacher(momentum)
+
+            log.step(step + 1, loss, lr=lr, momentum=momentum)
+            if stopped or log.checkpoint_is_due() or step + 1 == steps:
+                save(run, model, optimizer, step + 1, log.seconds)
+            if stopped:
+                return Outcome(run.path, step + 1, steps, stopped[0])
+    save_model(
+        run.path / "model",
+        {"teacher": model.teacher, "student": model.student},
+        seed=recipe.seed,
+        steps=steps,
+        stores=[store["path"] for store in run.info["stores"]],
+    )
+    run.write_info(status="finished", seconds=round(log.seconds, 1))
+    return Outcome(run.path, steps, steps)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA if there is any, else the CPU; raises ValueError for a device that is not there."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} is not available: {str(error).partition(chr(10))[0]}") from error
+    return device
+
+
+def describe_device(device: torch.device) -> str:
+    """What trained: the GPU's name, or the processor and the number of threads."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+
+
+def training_rows(store: Store, config: DataConfig) -> np.ndarray:
+    """Rows of a store that may be trained on: those that belong to no split, or to `train`; all if `held_out`."""
+    if config.held_out:
+        return np.arange(len(store))
+    return np.flatnonzero(~store.records["split"].isin(["validation", "test"]))
+
+
+def make_optimizer(model: JEPA, recipe: TrainingConfig) -> AdamW:
+    """AdamW over student and predictor; biases and other 1-D weights do not decay."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
+
+
+def save(run: Run, model: JEPA, optimizer: AdamW, step: int, seconds: float) -> None:
+    """Everything needed to go on after `step` steps."""
+    run.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "seconds": seconds,
+            "description": describe_model(model.student),
+        }
+    )
+    run.write_info(status="stopped", steps_done=step, seconds=round(seconds, 1))
+
+
+def restore(run: Run, model: JEPA, optimizer: AdamW) -> int:
+    """Bring back the last checkpoint of the run, if there is one; the step to go on with."""
+    if run.checkpoint is None:
+        return 0
+    try:
+        model.load_state_dict(run.checkpoint["model"])
+        optimizer.load_state_dict(run.checkpoint["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CheckpointError(f"{run.last_checkpoint} does not fit the model of {run.path}: {error}") from error
+    return int(run.checkpoint["step"])
+
+
+@contextmanager
+def stop_signal() -> Iterator[list[int]]:
+    """A list that is empty until SIGINT or SIGTERM arrives; a second one interrupts at once."""
+    received: list[int] = []
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # signals can be caught in the main thread only
+        return
+    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _describe_store(store: Store, rows: np.ndarray) -> dict[str, Any]:
+    return {
+        "path": str(store.path.resolve()),
+        "dataset": store.info["source"]["dataset"],
+        "records": len(store),
+        "trained_on": len(rows),
+        "checksum": store.info["checksums"]["signals.npy"],
+        "account": store.info["account"],
+    }
+
+
+def _example(store: Store, row: int, config: Config, patches: int) -> dict[str, Any]:
+    """One ECG and the mask of the first step, for the picture of the report."""
+    mask = draw_mask(config.mask, patches, generator_of(config.training.seed, 0, _MASK))
+    return {
+        "store": str(store.path.resolve()),
+        "row": row,
+        "record": store.records["record"].iloc[row],
+        "hidden_patches": mask.hidden[0].tolist(),
+        "patch_seconds": config.model.patch_samples / store.contract.sampling_rate_hz,
+    }

@@ -1,0 +1,113 @@
+"""Data sets: every record of the table is listed, labels, patients and splits are right."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ecgjepa.data.datasets import DatasetError, list_records
+from ecgjepa.data.labels import cpsc2018_labels, read_header_notes
+from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb
+
+
+def test_ptbxl(tmp_path: Path) -> None:
+    listing = list_records("ptbxl", write_ptbxl(tmp_path, records=12, absent=3))
+    records = listing.records.set_index("record")
+    assert len(records) == 15
+    assert records["path"].isna().sum() == 3
+    assert listing.levels == {
+        "all": ["AFIB", "IMI", "NORM", "SR"],
+        "diagnostic": ["IMI", "NORM"],
+        "subdiagnostic": ["IMI", "NORM"],
+        "superdiagnostic": ["MI", "NORM"],
+        "form": [],
+        "rhythm": ["AFIB", "SR"],
+    }
+    first = records.loc["00001_hr"]
+    assert (first["patient"], first["age"], first["sex"], first["split"]) == ("100", 90, "male", "train")
+    assert first["labels_all"] == ["NORM", "SR"]
+    assert records.loc["00002_hr", "labels_superdiagnostic"] == ["MI"]
+    assert records.loc["00003_hr", "labels_superdiagnostic"] is None  # AFIB is no diagnosis
+    assert records.loc[["00009_hr", "00010_hr"], "split"].tolist() == ["validation", "test"]
+
+
+def test_code15(tmp_path: Path) -> None:
+    listing = list_records("code15", write_code15(tmp_path))
+    records = listing.records.set_index("record")
+    assert list(records.index) == ["1000", "1001", "1002", "1003", "exams_part0[4]"]
+    assert records.loc["1000", "labels_abnormality"] == listing.levels["abnormality"]
+    assert records.loc["1001", "labels_abnormality"] == []  # labelled: none of the six
+    assert records.loc["exams_part0[4]", "labels_abnormality"] is None
+    assert records.loc["1003", "patient"] == "3"
+
+
+def test_code15_exams_of_an_absent_or_broken_part_are_listed(tmp_path: Path) -> None:
+    write_code15(tmp_path)
+    table = pd.read_csv(tmp_path / "exams.csv")
+    more = [table.iloc[[0]].assign(exam_id=7, trace_file="exams_part9.hdf5")]
+    more += [table.iloc[[0]].assign(exam_id=8, trace_file="exams_part1.hdf5")]
+    pd.concat([table, *more]).to_csv(tmp_path / "exams.csv", index=False)
+    (tmp_path / "exams_part1.hdf5").write_bytes(b"\x89HDF\r\n not really")
+    records = list_records("code15", tmp_path).records.set_index("record")
+    assert records.loc["7", "path"] is None or pd.isna(records.loc["7", "path"])
+    assert records.loc["8", "path"].endswith("exams_part1.hdf5")
+    (tmp_path / "exams.csv").unlink()
+    listing = list_records("code15", tmp_path)
+    assert listing.levels == {}
+    assert listing.records["patient"].is_unique
+
+
+def test_folders_of_wfdb(tmp_path: Path) -> None:
+    write_wfdb(tmp_path / "01" / "010", "JS00001", smooth_signal(0))
+    assert list_records("shaoxing", tmp_path).records["record"].tolist() == ["JS00001"]
+    write_wfdb(tmp_path / "cpsc" / "g1", "A0001", smooth_signal(0))
+    write_wfdb(tmp_path / "cpsc" / "g7", "A0002", smooth_signal(0))
+    assert list_records("cpsc", tmp_path / "cpsc").records["split"].tolist() == ["train", "test"]
+    every = list_records("folder", tmp_path).records
+    assert every["record"].tolist() == ["01/010/JS00001", "cpsc/g1/A0001", "cpsc/g7/A0002"]
+
+
+def test_errors_say_what_was_looked_for(tmp_path: Path) -> None:
+    for dataset in ("ptbxl", "shaoxing", "code15", "cpsc", "folder"):
+        with pytest.raises(DatasetError, match=str(tmp_path)):
+            list_records(dataset, tmp_path)  # an empty folder
+        with pytest.raises(DatasetError, match="no folder"):
+            list_records(dataset, tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="expected one of ptbxl"):
+        list_records("ptb", tmp_path)
+    write_ptbxl(tmp_path / "a", records=0, absent=3)
+    with pytest.raises(DatasetError, match="none of the 3 records"):
+        list_records("ptbxl", tmp_path / "a")
+    (tmp_path / "a" / "ptbxl_database.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DatasetError, match="lacks the columns"):
+        list_records("ptbxl", tmp_path / "a")
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_trailing_slash_makes_no_difference(tmp_path: Path, slash: str) -> None:
+    write_wfdb(tmp_path / "g1", "A0001", smooth_signal(0))
+    assert len(list_records("cpsc", f"{tmp_path}{slash}").records) == 1
+
+
+def test_header_notes() -> None:
+    notes = read_header_notes(["Age: 53", " Sex: F", "Dx: 284470004,89792004,,284470004", "Rx: Unknown"])
+    assert (notes.age, notes.sex, notes.codes) == (53.0, "female", ("284470004", "89792004"))
+    empty = read_header_notes(["#Age: NaN", "Sex: Unknown", "#Dx: "])
+    assert (empty.age, empty.sex, empty.codes) == (None, None, ())
+    assert read_header_notes([]).codes == ()
+    assert cpsc2018_labels(("164889003", "1")) == ["AF"]
+    assert cpsc2018_labels(()) is None
+
+
+@pytest.mark.real_data
+def test_ptbxl_levels_have_the_published_sizes(real_data_dir: Path) -> None:
+    listing = list_records("ptbxl", real_data_dir / "ptbxl")
+    sizes = {level: len(names or []) for level, names in listing.levels.items()}
+    assert sizes == {
+        "all": 71, "diagnostic": 44, "subdiagnostic": 23, "superdiagnostic": 5, "form": 19, "rhythm": 12
+    }  # fmt: skip
+    present = listing.records[listing.records["path"].notna()]
+    assert len(listing.records) == 21_837
+    assert len(present) == 400
+    counts = present["labels_superdiagnostic"].dropna().explode().value_counts().to_dict()
+    assert counts == {"NORM": 184, "MI": 103, "STTC": 94, "CD": 77, "HYP": 53}

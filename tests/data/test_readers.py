@@ -1,0 +1,118 @@
+"""Readers: units, headers that wfdb refuses, and every kind of broken file named, none a traceback."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from ecgjepa.data.readers import CODE15_LEADS, read
+from ecgjepa.signal import LEADS_12, RefusedRecordError, standardize
+from tests.data.archives import smooth_signal, write_code15, write_wfdb
+
+
+def refusal(path: Path, row: int | None = None) -> RefusedRecordError:
+    with pytest.raises(RefusedRecordError) as caught:
+        read(path, row)
+    return caught.value
+
+
+def test_wfdb_record(tmp_path: Path) -> None:
+    signal = smooth_signal(0)
+    recording = read(write_wfdb(tmp_path, "a", signal, comments=["Age: 53", "Dx: 426783006"]))
+    np.testing.assert_allclose(recording.signal_mv, signal.T, atol=6e-4)
+    assert recording.signal_mv.dtype == np.float32
+    assert (recording.name, recording.leads, recording.sampling_rate_hz) == ("a", LEADS_12, 500.0)
+    assert recording.comments == ("Age: 53", "Dx: 426783006")
+    np.testing.assert_array_equal(read(tmp_path / "a").signal_mv, recording.signal_mv)  # without suffix
+
+
+@pytest.mark.parametrize(("unit", "per_mv"), [("uV", 1e3), ("V", 1e-3), ("mV", 1.0)])
+def test_units_come_from_the_header(tmp_path: Path, unit: str, per_mv: float) -> None:
+    signal = smooth_signal(0)
+    gains = [1000.0 / per_mv] * 12
+    recording = read(write_wfdb(tmp_path, "a", signal * per_mv, units=[unit] * 12, adc_gain=gains))
+    np.testing.assert_allclose(recording.signal_mv, signal.T, atol=6e-4)
+
+
+def test_headers_that_wfdb_refuses_are_read(tmp_path: Path) -> None:
+    header = write_wfdb(tmp_path, "E00001", smooth_signal(0))
+    plain = read(header)
+    text = header.read_text()
+    header.write_text(text.replace("E00001 12 500 5000", "E00001.mat 12 500 5000 05-May-2020 14:50:55", 1) + "#Dx: \n")
+    recording = read(header)
+    np.testing.assert_array_equal(recording.signal_mv, plain.signal_mv)
+    assert recording.leads == plain.leads
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    header = write_wfdb(tmp_path, "a", smooth_signal(0))
+    good, samples = header.read_text(), header.with_suffix(".dat").read_bytes()
+
+    def broken(text: str = good, data: bytes | None = samples) -> str:
+        header.write_text(text)
+        if data is None:
+            header.with_suffix(".dat").unlink()
+        else:
+            header.with_suffix(".dat").write_bytes(data)
+        error = refusal(header)
+        assert error.record == "a"
+        return error.reason
+
+    assert broken(data=samples[:60_000]) == "unreadable"
+    assert broken(data=samples[:60_001]) == "unreadable"
+    assert broken(data=b"") == "unreadable"
+    assert broken(data=None) == "unreadable"
+    assert broken(text="") == "malformed"
+    assert broken(text="\x00\x01 garbage") == "unreadable"
+    assert broken(text="a 0 500 5000\n") == "no_signals"
+    assert broken(text="\n".join(good.splitlines()[:5])) == "unreadable"
+    assert broken(text=good.replace("/mV", "/mmHg")) == "unknown_unit"
+    assert broken(text=good.replace("a.dat", "../a.dat")) == "malformed"
+    assert broken(text=good.replace("12 500 5000", "12 0 5000")) == "malformed"
+    assert refusal(tmp_path / "none.hea").reason == "file_absent"
+
+
+def test_code15_row(tmp_path: Path) -> None:
+    file = write_code15(tmp_path) / "exams_part0.hdf5"
+    recording = read(file, 2, "1002")
+    assert (recording.name, recording.leads, recording.sampling_rate_hz) == ("1002", CODE15_LEADS, 400.0)
+    np.testing.assert_array_equal(recording.signal_mv, smooth_signal(2, 4096).T.astype(np.float32))
+    # 400 Hz truly: the first 4,000 of 4,096 samples are the ten seconds
+    assert standardize(recording).changes == ("cropped", "resampled")
+
+
+def test_broken_hdf5_is_named(tmp_path: Path) -> None:
+    file = write_code15(tmp_path) / "exams_part0.hdf5"
+    assert refusal(file, 99).reason == "unreadable"
+    cut = tmp_path / "cut.hdf5"
+    cut.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert refusal(cut, 0).reason == "unreadable"
+    with h5py.File(tmp_path / "other.hdf5", "w") as other:
+        other["tracings"] = np.zeros((2, 4096))
+    assert refusal(tmp_path / "other.hdf5", 0).reason == "malformed"
+    with h5py.File(tmp_path / "without.hdf5", "w") as without:
+        without["signals"] = np.zeros(3)
+    assert refusal(tmp_path / "without.hdf5", 0).reason == "unreadable"
+
+
+@pytest.mark.real_data
+def test_every_shared_record_is_read(real_data_dir: Path) -> None:
+    headers = sorted(real_data_dir.rglob("*.hea"))
+    assert len(headers) >= 400
+    for header in headers:
+        recording = read(header)
+        assert recording.signal_mv.shape[0] == 12
+        assert standardize(recording).signal_mv.shape == (8, 2500)
+
+
+@pytest.mark.real_data
+def test_code15_of_7_s_is_refused_and_10_s_kept(real_data_dir: Path) -> None:
+    outcomes = []
+    for row in range(11):
+        try:
+            standardize(read(real_data_dir / "code15" / "exams_part0.hdf5", row))
+            outcomes.append("kept")
+        except RefusedRecordError as error:
+            outcomes.append(error.reason)
+    assert [outcomes.count(reason) for reason in ("kept", "padded", "flat")] == [4, 6, 1]
