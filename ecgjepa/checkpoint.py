@@ -86,15 +86,23 @@ def read_notes(path: Path | str) -> dict[str, Any]:
 
 def random_twin(encoder: Encoder, seed: int) -> Encoder:
     """An encoder of the same size and contract with fresh weights: those with which a run of that seed starts."""
-    twin = Encoder(encoder.config, encoder.contract)
-    twin.initialise(generator_of(seed))
-    return twin
+    return Encoder(encoder.config, encoder.contract, generator=generator_of(seed))
 
 
 def generator_of(*key: int) -> Generator:
     """A CPU generator that is a function of whole numbers, such as (seed, step)."""
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
     return Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA if there is any, else the CPU; raises ValueError for a device that is not there."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} is not available: {str(error).partition(chr(10))[0]}") from error
+    return device
 
 
 def load_pickle(path: Path) -> Any:

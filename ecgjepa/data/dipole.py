@@ -1,8 +1,8 @@
 """The heart as one dipole, and the twelve leads that see it.
 
-A beat is a sum of asymmetric Gaussians, each a force that grows and fades along a fixed direction of Frank's axes: X to
-the left, Y to the feet, Z to the back (the Gaussians after McSharry et al., IEEE TBME 50, 2003, here in three dimensions).
-The leads are linear in the dipole and in the potentials of the electrodes, so that the limb leads of everything made here,
+A beat is a sum of asymmetric Gaussians (after McSharry et al., IEEE TBME 50, 2003; here in three dimensions), each a
+force that grows and fades along a fixed direction of Frank's axes: X to the left, Y to the feet, Z to the back. The
+leads are linear in the dipole and in the potentials of the electrodes, so that the limb leads of everything made here,
 noise included, obey Einthoven and Goldberger.
 
 Axes: W waves of a beat, B beats, A the three axes, E electrodes, L leads, S samples.
@@ -33,8 +33,8 @@ DOWER_LA = np.array(
     ]
 )
 
-# A table of waves. Rows: what makes the wave. Columns: when it peaks, relative to R; how fast it grows and fades; the dipole
-# at its peak. Chosen by hand beside the median beats of PTB-XL, seen through the inverse of the lead matrix.
+# A table of waves. Rows: what makes the wave. Columns: when it peaks, relative to R; how fast it grows and fades; the
+# dipole at its peak. Chosen by hand beside the median beats of PTB-XL, seen through the inverse of the lead matrix.
 WAVES = ("right atrium", "left atrium", "septum", "apex", "free wall", "base", "last", "ST", "T")
 WAVE_COLUMNS = ("time_ms", "rise_ms", "fall_ms", "x_mv", "y_mv", "z_mv")
 
@@ -122,7 +122,7 @@ _EIGHT_FROM_ELECTRODES[2:, 3:] = np.eye(6)
 def leads_of(
     lead_matrix_LA: Float[ndarray, "8 3"], dipole_AS: Float[ndarray, "3 s"], electrode_ES: Float[ndarray, "9 s"]
 ) -> Float[ndarray, "12 s"]:
-    """The twelve leads in mV, in the order of `LEADS_12`, of a dipole and of potentials at the electrodes, both in mV."""
+    """The twelve leads, in the order of `LEADS_12`, of a dipole and of potentials at the electrodes; all in mV."""
     heart_LS = (_TWELVE_FROM_EIGHT @ lead_matrix_LA) @ dipole_AS
     return heart_LS + (_TWELVE_FROM_EIGHT @ _EIGHT_FROM_ELECTRODES) @ electrode_ES
 
@@ -162,8 +162,9 @@ def fibrillation(
 ) -> Float[ndarray, "3 s"]:
     """The dipole in mV of fibrillating atria: waves of wandering frequency and height, largest in V1 and V2.
 
-    After Stridh and Sörnmo, "Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation", IEEE TBME
-    48 (2001): a saw-tooth of few harmonics, modulated in frequency and amplitude; here on three axes that wander apart.
+    After Stridh and Sörnmo, "Spatiotemporal QRST cancellation techniques for analysis of atrial fibrillation", IEEE
+    TBME 48 (2001): a saw-tooth of few harmonics, modulated in frequency and amplitude; here on three axes that wander
+    apart.
     """
     wander_hz, wander_rad = rng.uniform(0.1, 0.9, (3, 2, 1)), rng.uniform(0, 2 * np.pi, (3, 2, 1))
     wander_A2S = np.sin(2 * np.pi * wander_hz * time_s_S + wander_rad)

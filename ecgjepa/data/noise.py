@@ -32,8 +32,8 @@ def electrode_noise(
 ) -> Float[ndarray, "9 s"]:
     """Potentials in mV at every electrode, of different strength at each.
 
-    Drift is breathing plus a random walk; muscle noise is a hump from 20 to 120 Hz that swells once in the record; mains is
-    a sine with its third harmonic.
+    Drift is breathing plus a random walk; muscle noise is a hump from 20 to 120 Hz that swells once in the record;
+    mains is a sine with its third harmonic.
     """
     samples, rate_hz = time_s_S.size, 1 / float(time_s_S[1] - time_s_S[0])
     # Drift is made longer than the record and cut: its end must not meet its beginning.
@@ -62,7 +62,7 @@ def _muscle(frequency_hz_F: ndarray) -> ndarray:
 def _noise(
     rng: np.random.Generator, spectrum: Callable[[ndarray], ndarray], samples: int, rate_hz: float
 ) -> Float[ndarray, "9 s"]:
-    """Gaussian noise of unit rms with the given amplitude spectrum, independent rows; in single precision, for speed."""
+    """Gaussian noise of unit rms with the given amplitude spectrum, independent rows; single precision, for speed."""
     length = next_fast_len(samples, real=True)
     amplitude_F = spectrum(rfftfreq(length, 1 / rate_hz))
     used = int(np.flatnonzero(amplitude_F > 1e-3 * amplitude_F.max())[-1]) + 1

@@ -1,7 +1,7 @@
 """Synthetic patients and their ECGs: what varies between hearts, between visits and between beats.
 
-Everything is a function of (seed, index): record 7 is the same whether ten or ten thousand are made. The spreads were chosen
-beside the records of PTB-XL.
+Everything is a function of (seed, index): record 7 is the same whether ten or ten thousand are made. The spreads were
+chosen beside the records of PTB-XL.
 
 Axes: W waves of a beat, B beats, A the three axes of the dipole, L leads, E electrodes, S samples.
 """
@@ -42,12 +42,12 @@ _DECK: tuple[tuple[int, Rhythm, Ventricles], ...] = (
 _SECOND_RECORD_SHARE = 0.15
 _SHARE_OF_WOMEN = {"normal": 0.54, "left_bundle": 0.45, "right_bundle": 0.30}
 _SHARE_OF_WOMEN |= {"inferior_injury": 0.34, "anterior_injury": 0.42}
-# How far a heart goes from the normal beat (0) to the full picture of its kind (1), lowest and highest. A normal heart leans
-# a little towards one of the others, so that mild forms and normal variants meet; a block always has a QRS of 120 ms.
+# How far a heart goes from the normal beat (0) to the full picture of its kind (1), lowest and highest. A normal heart
+# leans a little towards one of the others, so that mild forms and normal variants meet; a block is never mild.
 _SEVERITY = {"normal": (0.0, 0.3), "left_bundle": (0.75, 1.1), "right_bundle": (0.65, 1.1)}
 _SEVERITY |= {"inferior_injury": (0.3, 1.4), "anterior_injury": (0.3, 1.4)}
 _SHORTEST_RR_S = 0.32
-# The interval at which the T wave stands where VENTRICLES_W has it, and how it follows the rate (Fridericia: cube root).
+# The interval at which T stands where VENTRICLES_W has it, and how it follows the rate (Fridericia: cube root).
 _REFERENCE_RR_S, _QT_EXPONENT = 0.86, 1 / 3
 
 
@@ -158,8 +158,8 @@ def synthesize(
     else:
         rr_s_B = _irregular_intervals(rng, seconds)
         atria_AS = fibrillation(rng, 0.06 * rng.lognormal(0, 0.45), rng.uniform(4.5, 8.5), time_s_S)
-    # The record starts somewhere in its second interval. Repolarisation follows mostly the mean rate, a little the last beat.
-    r_times_s_B = np.cumsum(rr_s_B) - rr_s_B[0] - rr_s_B[1] * rng.random()
+    # The record starts in the third interval. Repolarisation follows mostly the mean rate, a little the last beat.
+    r_times_s_B = np.cumsum(rr_s_B) - rr_s_B[:2].sum() - rr_s_B[2] * rng.random()
     t_stretch_B = ((0.75 * rr_s_B.mean() + 0.25 * rr_s_B) / _REFERENCE_RR_S) ** _QT_EXPONENT
     breath_B = np.sin(2 * np.pi * breathing_hz * r_times_s_B + rng.uniform(0, 2 * np.pi))
     gain_BA = 1 + rng.normal(0, 0.04, 3) * breath_B[:, None] + rng.normal(0, 0.015, (r_times_s_B.size, 1))
@@ -221,8 +221,8 @@ def _irregular_intervals(rng: np.random.Generator, seconds: float) -> ndarray:
 
 
 def _enough(seconds: float, shortest_rr_s: float) -> int:
-    """Intervals that cover the record, and a beat before and after it."""
-    return int(np.ceil(seconds / shortest_rr_s)) + 4
+    """Intervals that cover the record, two beats before it and one after."""
+    return int(np.ceil(seconds / shortest_rr_s)) + 5
 
 
 def _rotation(angle_A: ndarray) -> ndarray:

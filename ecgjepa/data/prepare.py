@@ -14,6 +14,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -29,14 +30,11 @@ import ecgjepa
 from ecgjepa.data.chunks import prepare_chunk
 from ecgjepa.data.datasets import Listing, list_records
 from ecgjepa.data.store import DESCRIPTION, FORMAT, RECORDS, REFUSED, SIGNALS, Store, sha256_of
+from ecgjepa.errors import PrepareError
 from ecgjepa.files import atomic_path, write_json
 from ecgjepa.signal import DEFAULT_CONTRACT, SignalContract
 
 CHUNK_RECORDS = 128
-
-
-class PrepareError(RuntimeError):
-    """Preparing cannot start or go on; the message says why, and what is kept."""
 
 
 def prepare(
@@ -109,8 +107,8 @@ def cached_store(
 
 
 def fingerprint(listing: Listing, contract: SignalContract) -> str:
-    """A hash of what would be prepared: the contract, the table, and name, size and time of every file."""
-    digest = hashlib.sha256(json.dumps(contract.to_dict()).encode())
+    """A hash of what would be prepared: data set, contract, the table, and name, size and time of every file."""
+    digest = hashlib.sha256(json.dumps([listing.dataset, contract.to_dict()]).encode())
     digest.update(listing.records.to_json(orient="values").encode())
     for path in sorted(set(listing.records["path"].dropna())):
         signal_files = [Path(path), Path(path).with_suffix(".dat"), Path(path).with_suffix(".mat")]
@@ -177,6 +175,11 @@ def _map(work: Any, todo: list[tuple[Path, pd.DataFrame]], workers: int) -> Iter
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise PrepareError(
+                "a worker process was ended from outside (out of memory?), or could not start (a script that calls "
+                "prepare() needs `if __name__ == '__main__':`); what is done is kept: run it again, perhaps with 1 worker"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -212,6 +215,7 @@ def _join(listing: Listing, contract: SignalContract, building: Path, source: di
         table.to_parquet(file, index=False)
     description = {
         "format": FORMAT,
+        "dataset": listing.dataset,
         "contract": contract.to_dict(),
         "levels": levels,
         "account": account,

@@ -1,9 +1,12 @@
 """Archives of synthetic ECGs in the published layouts of PTB-XL and CODE-15%, for the demo, tests and benchmarks.
 
-The records come from `population`; here they get the labels, tables, folds and files that a reader of the real set expects.
+The records come from `population`; here they get the labels, folds, tables and files that a reader of the real sets
+needs.
 """
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -11,63 +14,34 @@ import pandas as pd
 from tqdm import tqdm
 
 from ecgjepa.data.population import Patient, Stream, SyntheticECG, generator, synthesize
+from ecgjepa.files import atomic_path, write_text
 from ecgjepa.signal import LEADS_12
 
-# What each finding is called in scp_codes, with its likelihood; forms and rhythms have 0 there, as in PTB-XL.
-_SCP_CODES = {
-    "normal": {"NORM": 100.0},
-    "left_bundle": {"CLBBB": 100.0},
-    "right_bundle": {"CRBBB": 100.0},
-    "inferior_injury": {"IMI": 100.0, "STE_": 0.0},
-    "anterior_injury": {"ASMI": 100.0, "STE_": 0.0},
-    "sinus": {"SR": 0.0},
-    "fibrillation": {"AFIB": 0.0},
+# What each finding is called in scp_codes, with its likelihood (forms and rhythms have 0 there), and in the report.
+_FINDINGS: dict[str, tuple[dict[str, float], str]] = {
+    "normal": ({"NORM": 100.0}, "normal ecg"),
+    "left_bundle": ({"CLBBB": 100.0}, "left bundle branch block"),
+    "right_bundle": ({"CRBBB": 100.0}, "right bundle branch block"),
+    "inferior_injury": ({"IMI": 100.0, "STE_": 0.0}, "st elevation, acute inferior infarction"),
+    "anterior_injury": ({"ASMI": 100.0, "STE_": 0.0}, "st elevation, acute anteroseptal infarction"),
+    "sinus": ({"SR": 0.0}, "sinus rhythm"),
+    "fibrillation": ({"AFIB": 0.0}, "atrial fibrillation"),
 }
-_REPORT = {
-    "normal": "normal ecg",
-    "left_bundle": "left bundle branch block",
-    "right_bundle": "right bundle branch block",
-    "inferior_injury": "st elevation, acute inferior infarction",
-    "anterior_injury": "st elevation, acute anteroseptal infarction",
-    "sinus": "sinus rhythm",
-    "fibrillation": "atrial fibrillation",
-}
-# The rows of PTB-XL's scp_statements.csv that are used: description, diagnostic, form, rhythm, class, subclass, category.
-_STATEMENTS = {
-    "NORM": ("normal ECG", 1, None, None, "NORM", "NORM", "Normal/abnormal"),
-    "IMI": ("inferior myocardial infarction", 1, None, None, "MI", "IMI", "Myocardial Infarction"),
-    "ASMI": ("anteroseptal myocardial infarction", 1, None, None, "MI", "AMI", "Myocardial Infarction"),
-    "CRBBB": (
-        "complete right bundle branch block",
-        *(1, None, None, "CD", "CRBBB"),
-        "Intraventricular and intra-atrial Conduction disturbances",
-    ),
-    "CLBBB": (
-        "complete left bundle branch block",
-        *(1, None, None, "CD", "CLBBB"),
-        "Intraventricular and intra-atrial Conduction disturbances",
-    ),
-    "STE_": (
-        "non-specific ST elevation",
-        *(None, 1, None, None, None),
-        "Basic roots for coding ST-T changes and abnormalities",
-    ),
-    "SR": (
-        "sinus rhythm",
-        *(None, None, 1, None, None),
-        "Statements related to impulse formation (abnormalities)",
-    ),
-    "AFIB": (
-        "atrial fibrillation",
-        *(None, None, 1, None, None),
-        "Statements related to impulse formation (abnormalities)",
-    ),
-}
-_STATEMENT_COLUMNS = ("description", "diagnostic", "form", "rhythm", "diagnostic_class", "diagnostic_subclass")
-_STATEMENT_COLUMNS += ("Statement Category",)
+# The rows and columns of the real scp_statements.csv that are used.
+_STATEMENTS = """,description,diagnostic,form,rhythm,diagnostic_class,diagnostic_subclass
+NORM,normal ECG,1.0,,,NORM,NORM
+IMI,inferior myocardial infarction,1.0,,,MI,IMI
+ASMI,anteroseptal myocardial infarction,1.0,,,MI,AMI
+CRBBB,complete right bundle branch block,1.0,,,CD,CRBBB
+CLBBB,complete left bundle branch block,1.0,,,CD,CLBBB
+STE_,non-specific ST elevation,,1.0,,,
+SR,sinus rhythm,,,1.0,,
+AFIB,atrial fibrillation,,,1.0,,
+"""
 # The first patients of every kind go here, then round again, so that a small archive has every kind in every split.
 _FOLD_ORDER = (1, 10, 9, 2, 3, 4, 5, 6, 7, 8)
-_GAIN_PER_MV = 1000
+_STEPS_PER_MV = 1000
+# Noise worth a note in the table.
 _STRONG_DRIFT_MV, _STRONG_NOISE_MV = 0.05, 0.015
 
 _CODE15_RATE_HZ, _CODE15_SAMPLES, _CODE15_SHORT_SAMPLES = 400, 4096, 2934
@@ -77,10 +51,11 @@ _CODE15_SHORT_SHARE = 0.2
 def write_ptbxl_archive(
     directory: Path | str, records: int, seed: int, *, overwrite: bool = False, progress: bool = False
 ) -> pd.DataFrame:
-    """Write records as PTB-XL is laid out: `ptbxl_database.csv`, `scp_statements.csv`, `records500/00000/00001_hr.{hea,dat}`.
+    """Write records as PTB-XL is laid out: two tables, and `records500/00000/00001_hr.{hea,dat}`.
 
-    500 Hz, 10 s, 12 leads, WFDB format 16, 1000 steps per mV. Folds 1-10 are drawn by patient and balanced by kind of ECG.
-    The files of 100 Hz that the table names are not written. Record k, its labels and its fold do not depend on `records`.
+    500 Hz, 10 s, 12 leads, WFDB format 16, 1000 steps per mV. Folds 1-10 are by patient and balanced by kind of ECG.
+    The files of 100 Hz that the table names are not written. Record k, its labels and its fold do not depend on
+    `records`.
 
     Args:
         overwrite: write into a directory that is not empty; files of other names stay in it.
@@ -92,36 +67,22 @@ def write_ptbxl_archive(
     Raises:
         ValueError: the directory is not empty, or no record is asked for.
     """
-    import wfdb
-
-    directory = _prepare(directory, records, overwrite)
-    rows, patients_of_kind, fold_of_patient = [], {}, {}
-    for index in tqdm(range(records), desc="synthetic PTB-XL", unit="records", disable=not progress):
+    directory = _prepare(directory, records, overwrite, "ptbxl_database.csv")
+    rows: list[dict[str, Any]] = []
+    patients_of_kind: Counter[tuple[str, str]] = Counter()
+    fold_of_patient: dict[int, int] = {}
+    for index in tqdm(range(records), desc="synthetic PTB-XL", unit=" records", disable=not progress):
         ecg = synthesize(seed, index)
         patient = ecg.patient
         if patient.number not in fold_of_patient:
             kind = patient.rhythm, patient.ventricles
-            rank = patients_of_kind[kind] = patients_of_kind.get(kind, -1) + 1
-            fold_of_patient[patient.number] = _FOLD_ORDER[rank % 10]
-        row = _ptbxl_row(ecg, fold_of_patient[patient.number])
-        rows.append(row)
-        name = Path(row["filename_hr"])
-        (directory / name.parent).mkdir(parents=True, exist_ok=True)
-        wfdb.wrsamp(
-            name.name,
-            fs=ecg.sampling_rate_hz,
-            units=["mV"] * 12,
-            sig_name=[lead.upper() for lead in LEADS_12],
-            d_signal=np.rint(ecg.signal_mv.T * _GAIN_PER_MV).astype(np.int16),
-            fmt=["16"] * 12,
-            adc_gain=[float(_GAIN_PER_MV)] * 12,
-            baseline=[0] * 12,
-            write_dir=str(directory / name.parent),
-        )
+            fold_of_patient[patient.number] = _FOLD_ORDER[patients_of_kind[kind] % len(_FOLD_ORDER)]
+            patients_of_kind[kind] += 1
+        rows.append(_ptbxl_row(ecg, fold_of_patient[patient.number]))
+        _write_wfdb(directory / rows[-1]["filename_hr"], ecg)
     table = pd.DataFrame(rows)
-    statements = pd.DataFrame.from_dict(_STATEMENTS, orient="index", columns=_STATEMENT_COLUMNS)
-    statements.to_csv(directory / "scp_statements.csv")
-    table.to_csv(directory / "ptbxl_database.csv", index=False)  # last: an archive without it was cut short
+    write_text(directory / "scp_statements.csv", _STATEMENTS)
+    write_text(directory / "ptbxl_database.csv", table.to_csv(index=False))
     return table
 
 
@@ -130,9 +91,9 @@ def write_code15_archive(
 ) -> pd.DataFrame:
     """Write exams as CODE-15% is laid out: `exams_part0.hdf5` and `exams.csv`.
 
-    `tracings` is (records + 1, 4096, 12) float32 in mV at 400 Hz, leads DI, DII, DIII, AVR, AVL, AVF, V1-V6; `exam_id` is
-    int64. A fifth of the exams last 7.3 s and are padded with zeros at both ends; the last row is all zero with exam_id 0.
-    Mains noise is that of Brazil, 60 Hz.
+    `tracings` is (records + 1, 4096, 12) float32 in mV at 400 Hz, leads DI, DII, DIII, AVR, AVL, AVF, V1-V6; `exam_id`
+    is int64. A fifth of the exams last 7.3 s and are padded with zeros at both ends; the last row is all zero with
+    exam_id 0. Mains noise is that of Brazil, 60 Hz.
 
     Args:
         overwrite: write into a directory that is not empty; files of other names stay in it.
@@ -144,12 +105,12 @@ def write_code15_archive(
     Raises:
         ValueError: the directory is not empty, or no exam is asked for.
     """
-    directory = _prepare(directory, records, overwrite)
-    rows = []
-    with h5py.File(directory / "exams_part0.hdf5", "w") as file:
+    directory = _prepare(directory, records, overwrite, "exams.csv")
+    rows: list[dict[str, Any]] = []
+    with atomic_path(directory / "exams_part0.hdf5") as path, h5py.File(path, "w") as file:
         tracings = file.create_dataset("tracings", (records + 1, _CODE15_SAMPLES, 12), np.float32)
         exam_ids = file.create_dataset("exam_id", (records + 1,), np.int64)
-        for index in tqdm(range(records), desc="synthetic CODE-15%", unit="exams", disable=not progress):
+        for index in tqdm(range(records), desc="synthetic CODE-15%", unit=" exams", disable=not progress):
             ecg = synthesize(seed, index, _CODE15_RATE_HZ, _CODE15_SAMPLES / _CODE15_RATE_HZ, mains_hz=60.0)
             tracing = ecg.signal_mv.T.astype(np.float32)
             if generator(seed, Stream.ARCHIVE, index).random() < _CODE15_SHORT_SHARE:
@@ -158,27 +119,30 @@ def write_code15_archive(
             tracings[index], exam_ids[index] = tracing, index + 1
             rows.append(_code15_row(index + 1, ecg.patient))
     table = pd.DataFrame(rows)
-    table.to_csv(directory / "exams.csv", index=False)
+    write_text(directory / "exams.csv", table.to_csv(index=False))
     return table
 
 
-def _prepare(directory: Path | str, records: int, overwrite: bool) -> Path:
+def _prepare(directory: Path | str, records: int, overwrite: bool, table: str) -> Path:
+    """Make the directory; the table is written last, so that an archive without it was cut short."""
     directory = Path(directory)
     if records < 1:
         raise ValueError(f"synthetic archive: expected at least one record, found {records}")
     if directory.exists() and not directory.is_dir():
         raise ValueError(f"synthetic archive: {directory} is not a directory")
     if directory.is_dir() and any(directory.iterdir()) and not overwrite:
-        raise ValueError(
-            f"synthetic archive: {directory} is not empty, expected an empty directory or overwrite=True"
-        )
+        raise ValueError(f"synthetic archive: {directory} is not empty, expected an empty directory or overwrite=True")
     directory.mkdir(parents=True, exist_ok=True)
+    (directory / table).unlink(missing_ok=True)
     return directory
 
 
-def _ptbxl_row(ecg: SyntheticECG, fold: int) -> dict[str, object]:
+def _ptbxl_row(ecg: SyntheticECG, fold: int) -> dict[str, Any]:
     """One row of `ptbxl_database.csv`, all columns of the real one; what a dipole does not have stays empty."""
     ecg_id, patient = ecg.index + 1, ecg.patient
+    findings = [patient.rhythm, patient.ventricles]
+    if patient.rhythm != "sinus" and patient.ventricles == "normal":
+        findings = [patient.rhythm]  # a fibrillating heart is not a normal ECG, whatever its ventricles do
     folder = f"{ecg_id // 1000 * 1000:05d}"
     recorded = pd.Timestamp("2000-01-01 08:00:00") + pd.Timedelta(hours=ecg.index)
     noisy = ecg.noise.muscle_mv > _STRONG_NOISE_MV or ecg.noise.mains_mv > _STRONG_NOISE_MV
@@ -193,8 +157,8 @@ def _ptbxl_row(ecg: SyntheticECG, fold: int) -> dict[str, object]:
         "site": 0.0,
         "device": "dipole",
         "recording_date": str(recorded),
-        "report": f"{_REPORT[patient.rhythm]}. {_REPORT[patient.ventricles]}.",
-        "scp_codes": str(_scp_codes(patient)),
+        "report": ". ".join(_FINDINGS[finding][1] for finding in findings),
+        "scp_codes": str({code: value for finding in findings for code, value in _FINDINGS[finding][0].items()}),
         "heart_axis": None,
         "infarction_stadium1": "Stadium I" if patient.ventricles.endswith("injury") else None,
         "infarction_stadium2": None,
@@ -214,14 +178,20 @@ def _ptbxl_row(ecg: SyntheticECG, fold: int) -> dict[str, object]:
     }
 
 
-def _scp_codes(patient: Patient) -> dict[str, float]:
-    """A heart that fibrillates is not a normal ECG, whatever its ventricles do."""
-    healthy_ventricles_only = patient.ventricles == "normal" and patient.rhythm != "sinus"
-    ventricles = {} if healthy_ventricles_only else _SCP_CODES[patient.ventricles]
-    return {**ventricles, **_SCP_CODES[patient.rhythm]}
+def _write_wfdb(path: Path, ecg: SyntheticECG) -> None:
+    """Write `path`.dat (format 16) and `path`.hea; `wfdb.wrsamp` needs 50 ms for the header, this a hundredth of it."""
+    steps_SL = np.rint(ecg.signal_mv.T * _STEPS_PER_MV).astype("<i2")
+    lines = [f"{path.name} {len(LEADS_12)} {ecg.sampling_rate_hz} {len(steps_SL)}"]
+    for lead, steps_S in zip(LEADS_12, steps_SL.T, strict=True):
+        checksum = int(steps_S.sum(dtype=np.int64)) % 65536
+        gain = f"{_STEPS_PER_MV}.0(0)/mV"
+        lines.append(f"{path.name}.dat 16 {gain} 16 0 {steps_S[0]} {checksum} 0 {lead.upper()}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_name(f"{path.name}.dat").write_bytes(steps_SL.tobytes())
+    path.with_name(f"{path.name}.hea").write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
-def _code15_row(exam_id: int, patient: Patient) -> dict[str, object]:
+def _code15_row(exam_id: int, patient: Patient) -> dict[str, Any]:
     """One row of `exams.csv`, all columns of the real one."""
     return {
         "exam_id": exam_id,

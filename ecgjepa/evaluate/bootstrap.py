@@ -1,7 +1,7 @@
 """Intervals by resampling patients.
 
-Records of one patient are not independent, so patients are drawn with replacement, each with all its records. A resample is a
-row of integer weights, one per record. Two models measured on the same resamples give a paired difference.
+Records of one patient are not independent, so patients are drawn with replacement, each with all its records. A
+resample is a row of integer weights, one per record. Two models measured on the same resamples give a paired difference.
 
 Axes: R resamples, N records.
 """
@@ -17,7 +17,10 @@ BLOCK_ELEMENTS = 600_000
 
 
 def patient_weights(
-    patients_N: Shaped[ndarray, "n"], resamples: int, generator: np.random.Generator, block_elements: int = BLOCK_ELEMENTS
+    patients_N: Shaped[ndarray, "n"],
+    resamples: int,
+    generator: np.random.Generator,
+    block_elements: int = BLOCK_ELEMENTS,
 ) -> Iterator[Int64[ndarray, "r n"]]:
     """Draw resamples of patients, in blocks of (r, N) weights of together `resamples` rows.
 
@@ -49,7 +52,9 @@ def bootstrap(
         ValueError: no record, or fewer than one resample.
     """
     if not len(patients_N) or resamples < 1:
-        raise ValueError(f"bootstrap: {len(patients_N)} records and {resamples} resamples, expected at least one of each")
+        raise ValueError(
+            f"bootstrap: {len(patients_N)} records and {resamples} resamples, expected at least one of each"
+        )
     generator = np.random.default_rng(seed)
     return np.concatenate([statistic(weights_RN) for weights_RN in patient_weights(patients_N, resamples, generator)])
 

@@ -1,7 +1,7 @@
 """AUROC and F1 of many resamples at once.
 
-A resample is a row of weights: how often each record was drawn. All functions take (R, N) weights and return one result per
-resample; without weights R is 1 and every record counts once. Undefined values are NaN and are left out of macro means.
+A resample is a row of weights: how often each record was drawn. All functions take (R, N) weights and return one result
+per resample; without weights R is 1 and every record counts once. Undefined values are NaN, left out of macro means.
 
 Axes: R resamples, N records, K classes, M metrics.
 """
@@ -14,7 +14,7 @@ from numpy import ndarray
 def auroc(
     labels_NK: Bool[ndarray, "n k"], scores_NK: Float[ndarray, "n k"], weights_RN: Real[ndarray, "r n"] | None = None
 ) -> Float64[ndarray, "r2 k"]:
-    """Area under the ROC curve per class (one-vs-rest), (R, K): how often a positive scores above a negative, ties half.
+    """Area under the ROC of each class (one-vs-rest), (R, K): how often a positive scores above a negative; ties half.
 
     NaN where a resample has no positive or no negative.
 
@@ -69,7 +69,7 @@ def measure(
     one_vs_one: bool = False,
     weights_RN: Real[ndarray, "r n"] | None = None,
 ) -> Float64[ndarray, "r2 m k_and_macro"]:
-    """All metrics of one model, (R, M, K + 1): AUROC, F1 and, if asked for, one-vs-one AUROC; the last column is the macro mean.
+    """AUROC, F1 and, if asked for, one-vs-one AUROC of one model, (R, M, K + 1); the last column is the macro mean.
 
     One-vs-one AUROC has no value per class.
     """
@@ -105,7 +105,7 @@ def _by_record(weights_RN: ndarray | None, records: int) -> ndarray:
 
 
 def _auroc(labels_N: ndarray, scores_N: ndarray, weights_NR: ndarray) -> ndarray:
-    """Mann-Whitney: the weight of the negatives below each positive, from one cumulative sum over the sorted negatives."""
+    """Mann-Whitney: the weight of the negatives below each positive, by a cumulative sum over the sorted negatives."""
     positives, negatives = np.flatnonzero(labels_N), np.flatnonzero(~labels_N)
     negatives = negatives[np.argsort(scores_N[negatives], kind="stable")]
     below_NR = np.zeros((len(negatives) + 1, weights_NR.shape[1]))

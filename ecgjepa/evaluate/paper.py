@@ -52,7 +52,7 @@ def ecg_paper(
     patch_mm = patch_seconds * MM_PER_S
     for first, end in _runs(hidden_patches):
         box = Rectangle((LEFT_MM + first * patch_mm, 0), (end - first) * patch_mm, height_mm)
-        box.set(facecolor=COLOUR["hidden"], alpha=0.8, zorder=3, gid=f"hidden-{first}-{end - 1}")
+        box.set(facecolor=COLOUR["hidden"], alpha=0.72, zorder=3, gid=f"hidden-{first}-{end - 1}")
         ax.add_patch(box)
     for number, row in enumerate(layout):
         zero_mm = height_mm - EDGE_MM - (number + 0.6) * ROW_MM

@@ -26,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from numpy import ndarray
 
 WIDTH_INCH = 10.7
+MAX_LOSS_POINTS = 300
 MAX_ROC_CLASSES = 11
 MAX_MAP_CLASSES = 6
 INK, MUTED, LINE = "#1f2428", "#68707a", "#d4d9df"
@@ -37,8 +38,8 @@ MODEL_STYLE: dict[str, dict[str, Any]] = {
     "random weights": {"color": MUTED, "linestyle": (0, (4, 2))},
 }
 STYLE: dict[Any, Any] = {
-    "font.size": 10, "axes.titlesize": 10.5, "axes.titlelocation": "left", "xtick.labelsize": 9,
-    "ytick.labelsize": 9, "text.color": INK, "axes.labelcolor": MUTED, "axes.titlecolor": INK,
+    "font.size": 10.5, "axes.titlesize": 11.5, "axes.titlelocation": "left", "xtick.labelsize": 10,
+    "ytick.labelsize": 10, "text.color": INK, "axes.labelcolor": MUTED, "axes.titlecolor": INK,
     "xtick.labelcolor": MUTED, "ytick.labelcolor": MUTED, "axes.edgecolor": LINE, "xtick.color": LINE,
     "ytick.color": LINE, "grid.color": LINE, "grid.linewidth": 0.6, "axes.facecolor": "none",
     "figure.facecolor": "none", "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False,
@@ -68,10 +69,10 @@ def to_svg(figure: Figure, name: str, description: str) -> str:
 
 
 @styled
-def loss_curve(metrics: pd.DataFrame, bins: int = 300) -> Figure:
+def loss_curve(metrics: pd.DataFrame) -> Figure:
     """Loss over the steps, with learning rate and teacher momentum as small panels.
 
-    `metrics` has the columns step, loss, lr and momentum. Beyond `bins` rows the line is the mean of
+    `metrics` has the columns step, loss, lr and momentum. Beyond 300 rows the line is the mean of
     neighbouring rows and the band their extremes.
     """
     figure = Figure((WIDTH_INCH, 3.7), layout="constrained")
@@ -84,7 +85,7 @@ def loss_curve(metrics: pd.DataFrame, bins: int = 300) -> Figure:
         ax.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
         ax.yaxis.set_major_locator(MaxNLocator(6 if column == "loss" else 3))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.5g}"))
-        step, mean, low, high = _binned(metrics["step"], metrics[column], bins)
+        step, mean, low, high = _binned(metrics["step"], metrics[column])
         colour = PALETTE[0] if column == "loss" else MUTED
         ax.fill_between(step, low, high, color=colour, alpha=0.2, linewidth=0)
         ax.plot(step, mean, color=colour, marker="o" if len(step) < 3 else None, gid=f"{column}-line")
@@ -101,10 +102,10 @@ def loss_curve(metrics: pd.DataFrame, bins: int = 300) -> Figure:
     return figure
 
 
-def _binned(step: pd.Series, value: pd.Series, bins: int) -> tuple[ndarray, ndarray, ndarray, ndarray]:
-    """Mean step, mean, minimum and maximum of at most `bins` spans of the rows that are finite."""
+def _binned(step: pd.Series, value: pd.Series) -> tuple[ndarray, ndarray, ndarray, ndarray]:
+    """Mean step, mean, minimum and maximum of at most 300 spans of the rows that are finite."""
     finite = np.isfinite(value.to_numpy(float))
-    parts = min(bins, int(finite.sum()))
+    parts = min(MAX_LOSS_POINTS, int(finite.sum()))
     if not parts:
         return (np.empty(0),) * 4
     steps = np.array_split(step.to_numpy(float)[finite], parts)
@@ -154,9 +155,9 @@ def roc_curves(
             if c in curves:
                 ax.plot(*curves[c], **style, gid=f"roc-{model}-{c}")
                 text = f"{model} {area[c]:.3f}"
-                ax.text(0.98, 0.04 + 0.1 * rank, text, ha="right", color=style["color"], fontsize=9)
-    figure.supxlabel("false positive rate", fontsize=9, color=MUTED)
-    figure.supylabel("true positive rate", fontsize=9, color=MUTED)
+                ax.text(0.98, 0.04 + 0.1 * rank, text, ha="right", color=style["color"])
+    figure.supxlabel("false positive rate", fontsize=10.5, color=MUTED)
+    figure.supylabel("true positive rate", fontsize=10.5, color=MUTED)
     return figure
 
 
@@ -182,10 +183,10 @@ def interval_plot(
     if chance is not None:
         ax.axvline(chance, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)))
     ax.set(yticks=range(len(scores)), ylim=(len(scores) - 0.5, -0.5), title=title)
-    ax.set_yticklabels(scores, color=INK, fontsize=10)
+    ax.set_yticklabels(scores, color=INK, fontsize=10.5)
     ax.tick_params(axis="y", length=0)
     ax.grid(visible=False, axis="y")
-    figure.legend(loc="outside upper right", ncols=len(models), fontsize=9)
+    figure.legend(loc="outside upper right", ncols=len(models))
     return figure
 
 
@@ -211,19 +212,20 @@ def embedding_map(
     reach = 1.06 * np.abs(place_R2 - middle).max()
     for ax in (overview, *panels):
         ax.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach))
-        ax.set(xticks=(), yticks=(), aspect="equal", frame_on=False)
+        ax.set(xticks=(), yticks=(), aspect="equal")
+        ax.spines[:].set_visible(True)
     overview.set_title("All records")
     colour_R = np.full(len(labels), MUTED, dtype=object)
     single_R = sum(has.values()) == 1
     for name, colour in colour_of.items():
         colour_R[single_R & has[name]] = colour
     # In shuffled slices, so that no class lies over all others.
-    for rows in np.array_split(np.random.default_rng(0).permutation(len(labels)), 10):
+    for part in np.array_split(np.random.default_rng(0).permutation(len(labels)), 10):
         for colour in (MUTED, *PALETTE):
-            chosen_R2 = place_R2[rows[colour_R[rows] == colour]]
+            chosen_R2 = place_R2[part[colour_R[part] == colour]]
             _draw_points(overview, chosen_R2, colour, 4.5, alpha=0.35 if colour == MUTED else 0.85)
     for ax, (name, colour) in zip(panels, colour_of.items(), strict=False):
-        ax.set_title(f"{name}  {has[name].sum():,}", color=colour, fontsize=9.5, weight="bold")
+        ax.set_title(f"{name}  {has[name].sum():,}", fontsize=10.5)
         _draw_points(ax, place_R2[~has[name]][:500], LINE, 2.5)
         _draw_points(ax, place_R2[has[name]], colour, 3)
     for ax in panels[len(colour_of) :]:

@@ -20,7 +20,15 @@ from numpy import ndarray
 import ecgjepa
 from ecgjepa.data.store import Store, StoreError
 from ecgjepa.evaluate.paper import ecg_paper
-from ecgjepa.evaluate.plots import MAX_ROC_CLASSES, embedding_map, interval_plot, loss_curve, roc_curves, to_svg
+from ecgjepa.evaluate.plots import (
+    MAX_LOSS_POINTS,
+    MAX_ROC_CLASSES,
+    embedding_map,
+    interval_plot,
+    loss_curve,
+    roc_curves,
+    to_svg,
+)
 from ecgjepa.evaluate.run_files import (
     ProbeResult,
     ReportError,
@@ -114,10 +122,11 @@ def _loss(metrics: pd.DataFrame | None) -> Picture:
     if metrics is None:
         return Picture("No training step has been logged yet.")
     caption = (
-        "Smooth L1 between predicted and target features; a band is the spread of neighbouring log rows. "
-        "A falling loss alone is no sign of learning: features that hold nothing but positions are easy to predict. "
-        "The comparison with random weights tells."
+        "Smooth L1 between predicted and target features. A falling loss alone is no sign of learning, for features "
+        "that hold nothing but positions are easy to predict; the comparison with random weights tells."
     )
+    if len(metrics) > MAX_LOSS_POINTS:
+        caption += " The line is the mean of neighbouring rows of the log, the band their extremes."
     return _picture(loss_curve(metrics), "loss", "Loss, learning rate and teacher momentum over the steps", caption)
 
 

@@ -58,9 +58,7 @@ class Encoder(nn.Module):
         self.patch_embed = linear(config.patch_samples, config.width)
         self.blocks = Stack(config.width, config.depth, config.heads, config.mlp_ratio)
         self.norm = nn.LayerNorm(config.width)
-        self.register_buffer(
-            "position_LPD", position_table(leads, self.patches, config.width), persistent=False
-        )
+        self.register_buffer("position_LPD", position_table(leads, self.patches, config.width), persistent=False)
         if attention == "dense":
             self.register_buffer("pattern_NN", grid_pattern(leads, self.patches), persistent=False)
         self.initialise(generator)

@@ -18,9 +18,7 @@ class Predictor(nn.Module):
 
     position_1PW: Tensor
 
-    def __init__(
-        self, config: ModelConfig, patches: int, *, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, config: ModelConfig, patches: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         width = config.predictor_width
         self.embed = linear(config.width, width)

@@ -55,9 +55,7 @@ def published_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {ours[name]: value for name, value in state.items() if name in ours}
 
 
-def infer_model_config(
-    state: Mapping[str, Tensor], heads: int = 16, predictor_heads: int = 12
-) -> ModelConfig:
+def infer_model_config(state: Mapping[str, Tensor], heads: int = 16, predictor_heads: int = 12) -> ModelConfig:
     """Sizes of the model that a published state dict belongs to; the numbers of heads are not in it.
 
     Raises:

@@ -8,16 +8,12 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 
-def patchify(
-    signal_mv_BLS: Float[Tensor, "b l samples"], patch_samples: int
-) -> Float[Tensor, "b l p {patch_samples}"]:
+def patchify(signal_mv_BLS: Float[Tensor, "b l samples"], patch_samples: int) -> Float[Tensor, "b l p {patch_samples}"]:
     """Cut every lead into patches, (B, L, S) -> (B, L, P, patch_samples); S must be a multiple of patch_samples."""
     return signal_mv_BLS.unflatten(-1, (-1, patch_samples))
 
 
-def take_patches(
-    grid_BLPD: Float[Tensor, "#b l p d"], index_BV: Int[Tensor, "#b v"]
-) -> Float[Tensor, "b_out l v d"]:
+def take_patches(grid_BLPD: Float[Tensor, "#b l p d"], index_BV: Int[Tensor, "#b v"]) -> Float[Tensor, "b_out l v d"]:
     """The patches of every lead that `index_BV` names, (B, L, P, D) -> (B, L, V, D); B may be 1 in either, for all."""
     if index_BV.shape[0] == 1:
         return grid_BLPD.index_select(2, index_BV[0])

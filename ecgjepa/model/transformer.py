@@ -67,9 +67,7 @@ class Stack(nn.ModuleList):
         path_scale: Float[Tensor, "depth 2 b"] | None = None,
     ) -> Float[Tensor, "b l v d"]:
         for i, block in enumerate(self):
-            tokens_BLVD = block(
-                tokens_BLVD + position_BLVD, attend, None if path_scale is None else path_scale[i]
-            )
+            tokens_BLVD = block(tokens_BLVD + position_BLVD, attend, None if path_scale is None else path_scale[i])
         return tokens_BLVD
 
 

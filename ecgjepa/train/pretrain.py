@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch.optim import AdamW
 
-from ecgjepa.checkpoint import CheckpointError, describe_model, generator_of, save_model
+from ecgjepa.checkpoint import CheckpointError, choose_device, describe_model, generator_of, save_model
 from ecgjepa.config import Config, DataConfig, TrainingConfig
 from ecgjepa.data.batches import Batches
 from ecgjepa.data.store import Store
@@ -70,9 +71,7 @@ def pretrain(
     patches = contract.samples // config.model.patch_samples
 
     device = choose_device(config.run.device)
-    model = JEPA(config.model, contract)
-    model.initialise(generator_of(recipe.seed))
-    model.to(device)
+    model = JEPA(config.model, contract, generator=generator_of(recipe.seed)).to(device)
     optimizer = make_optimizer(model, recipe)
 
     run = Run.open(
@@ -86,10 +85,10 @@ def pretrain(
         stores=[_describe_store(store, chosen) for store, chosen in zip(stores, rows, strict=True)],
         example=_example(stores[0], int(rows[0][0]), config, patches),
     )
-    step = restore(run, model, optimizer)
-    log = Log(run, first_step=step, steps=steps, steps_per_epoch=batches.steps_per_epoch, progress=progress)
+    first_step = restore(run, model, optimizer)
+    log = Log(run, first_step=first_step, steps=steps, steps_per_epoch=batches.steps_per_epoch, progress=progress)
     with stop_signal() as stopped, log:
-        for step, signal_BLS in batches.from_step(step, steps):
+        for step, signal_BLS in batches.from_step(first_step, steps):
             mask = draw_mask(config.mask, patches, generator_of(recipe.seed, step, _MASK)).to(device)
             path_scale = drop_path_scales(
                 config.model.drop_path,
@@ -132,14 +131,9 @@ def pretrain(
     return Outcome(run.path, steps, steps)
 
 
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA if there is any, else the CPU; raises ValueError for a device that is not there."""
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} is not available: {str(error).partition(chr(10))[0]}") from error
-    return device
+def new_run_path() -> Path:
+    """A folder below `runs/` named after this moment."""
+    return Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def describe_device(device: torch.device) -> str:
@@ -216,7 +210,7 @@ def stop_signal() -> Iterator[list[int]]:
 def _describe_store(store: Store, rows: np.ndarray) -> dict[str, Any]:
     return {
         "path": str(store.path.resolve()),
-        "dataset": store.info["source"]["dataset"],
+        "dataset": store.info["dataset"],
         "records": len(store),
         "trained_on": len(rows),
         "checksum": store.info["checksums"]["signals.npy"],

@@ -22,13 +22,10 @@ from tqdm import tqdm
 import ecgjepa
 from ecgjepa.checkpoint import CheckpointError, load_pickle
 from ecgjepa.config import Config, load_config, to_toml
+from ecgjepa.errors import RunError
 from ecgjepa.files import atomic_path, write_json, write_text
 
 METRICS = ("step", "epoch", "loss", "lr", "momentum", "records_per_s", "seconds")
-
-
-class RunError(RuntimeError):
-    """A run that cannot start or go on; the message says why and what to do."""
 
 
 class Run:

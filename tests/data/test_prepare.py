@@ -12,9 +12,10 @@ from ecgjepa.data import chunks
 from ecgjepa.data import prepare as prepare_module
 from ecgjepa.data.chunks import quantise
 from ecgjepa.data.datasets import DatasetError
-from ecgjepa.data.prepare import PrepareError, cached_store, prepare
+from ecgjepa.data.prepare import cached_store, prepare
 from ecgjepa.data.readers import read
 from ecgjepa.data.store import Store, StoreError
+from ecgjepa.errors import PrepareError
 from ecgjepa.signal import PUBLISHED_CONTRACT, standardize
 from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb
 

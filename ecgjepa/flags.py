@@ -1,0 +1,77 @@
+"""How the command line understands what is typed: aliases, `-` or `_`, near names, a flag for every setting."""
+
+import difflib
+from collections.abc import Callable
+from typing import Any, TypeVar, get_args
+
+import click
+
+from ecgjepa.config import settings
+from ecgjepa.errors import USER_ERRORS
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+ALIASES = {"linear-eval": "probe"}  # the name of the published script
+# Flags whose name is not that of the setting with its underscores turned to hyphens.
+FLAG_NAMES = {
+    "mask.type": "mask-type",
+    "mask.scale": "mask-scale",
+    "mask.blocks": "mask-blocks",
+    "data.stores": "store",
+}
+# Further flags of the published scripts for the same settings.
+FLAG_ALIASES = {"training.weight_decay": "wd", "training.warmup_epochs": "warmup"}
+
+
+class Stages(click.Group):
+    """Commands in the order of the data's way; errors of ours end in one line, not in a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = cmd_name.replace("_", "-")
+        return super().get_command(ctx, ALIASES.get(name, name))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], [*self.commands, *ALIASES], n=1, cutoff=0.4)
+            raise click.UsageError(
+                f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""), ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except USER_ERRORS as error:
+            if ctx.params.get("traceback"):
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+def config_flags(command: Command) -> Command:
+    """A flag for every setting of `ecgjepa.config`; those that are not given leave the file's value."""
+    for key, field in reversed(settings().items()):
+        name = FLAG_NAMES.get(key, key.rpartition(".")[2].replace("_", "-"))
+        flags = [f"--{name}", *([f"--{FLAG_ALIASES[key]}"] if key in FLAG_ALIASES else [])]
+        default = "" if field.default in (None, ()) else f"  [{_shown(field.default)}]"
+        options: dict[str, Any] = {"default": None, "help": f"{field.description}{default}"}
+        if key == "data.stores":
+            options |= {"multiple": True, "type": click.Path(exists=True, file_okay=False)}
+        elif isinstance(field.default, bool):
+            flags = [f"--{name}/--no-{name}"]
+        elif key == "mask.scale" or isinstance(field.default, tuple):
+            options |= {"nargs": 2, "type": float}
+        elif choices := [choice for choice in get_args(field.annotation) if isinstance(choice, str)]:
+            options |= {"type": click.Choice(choices)}
+        else:
+            options |= {"type": field.annotation}
+        command = click.option(*flags, key.replace(".", "__"), **options)(command)
+    return command
+
+
+def _shown(default: Any) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
