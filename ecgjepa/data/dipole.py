@@ -166,8 +166,8 @@ def fibrillation(
     TBME 48 (2001): a saw-tooth of few harmonics, modulated in frequency and amplitude; here on three axes that wander
     apart.
     """
-    wander_hz, wander_rad = rng.uniform(0.1, 0.9, (3, 2, 1)), rng.uniform(0, 2 * np.pi, (3, 2, 1))
+    wander_hz, wander_rad = rng.uniform(0.2, 1.4, (3, 2, 1)), rng.uniform(0, 2 * np.pi, (3, 2, 1))
     wander_A2S = np.sin(2 * np.pi * wander_hz * time_s_S + wander_rad)
-    phase_AS = 2 * np.pi * frequency_hz * time_s_S + rng.uniform(0, 2 * np.pi) + 1.2 * wander_A2S[:, 0]
+    phase_AS = 2 * np.pi * frequency_hz * time_s_S + rng.uniform(0, 2 * np.pi) + 1.4 * wander_A2S[:, 0]
     wave_AS = np.sin(phase_AS) + 0.35 * np.sin(2 * phase_AS + 0.6) + 0.15 * np.sin(3 * phase_AS + 1.1)
-    return amplitude_mv * np.array([[-0.45], [0.5], [-0.8]]) * (1 + 0.4 * wander_A2S[:, 1]) * wave_AS
+    return amplitude_mv * np.array([[-0.45], [0.5], [-0.8]]) * (1 + 0.5 * wander_A2S[:, 1]) * wave_AS

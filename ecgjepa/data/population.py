@@ -133,7 +133,9 @@ def draw_patient(seed: int, number: int) -> Patient:
 def synthesize(
     seed: int, index: int, sampling_rate_hz: int = 500, seconds: float = 10.0, mains_hz: float = 50.0
 ) -> SyntheticECG:
-    """Make one record; (seed, index) is the same heart with the same strengths of noise at every rate and duration.
+    """Make one record; (seed, index) is the same heart and strength of noise at every rate and duration.
+
+    At every rate it beats at the same times; a longer record beats differently.
 
     Raises:
         ValueError: a negative seed or index, less than 100 Hz or less than 1 s.
@@ -157,7 +159,7 @@ def synthesize(
         atria_AS = np.zeros((3, time_s_S.size))
     else:
         rr_s_B = _irregular_intervals(rng, seconds)
-        atria_AS = fibrillation(rng, 0.06 * rng.lognormal(0, 0.45), rng.uniform(4.5, 8.5), time_s_S)
+        atria_AS = fibrillation(rng, 0.05 * rng.lognormal(0, 0.35), rng.uniform(4.5, 8.5), time_s_S)
     # The record starts in the third interval. Repolarisation follows mostly the mean rate, a little the last beat.
     r_times_s_B = np.cumsum(rr_s_B) - rr_s_B[:2].sum() - rr_s_B[2] * rng.random()
     t_stretch_B = ((0.75 * rr_s_B.mean() + 0.25 * rr_s_B) / _REFERENCE_RR_S) ** _QT_EXPONENT

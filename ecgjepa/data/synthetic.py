@@ -140,7 +140,7 @@ def _prepare(directory: Path | str, records: int, overwrite: bool, table: str) -
 def _ptbxl_row(ecg: SyntheticECG, fold: int) -> dict[str, Any]:
     """One row of `ptbxl_database.csv`, all columns of the real one; what a dipole does not have stays empty."""
     ecg_id, patient = ecg.index + 1, ecg.patient
-    findings = [patient.rhythm, patient.ventricles]
+    findings = [patient.ventricles, patient.rhythm]
     if patient.rhythm != "sinus" and patient.ventricles == "normal":
         findings = [patient.rhythm]  # a fibrillating heart is not a normal ECG, whatever its ventricles do
     folder = f"{ecg_id // 1000 * 1000:05d}"

@@ -1,7 +1,7 @@
 """Intervals by resampling patients.
 
 Records of one patient are not independent, so patients are drawn with replacement, each with all its records. A
-resample is a row of integer weights, one per record. Two models measured on the same resamples give a paired difference.
+resample is a row of integer weights, one per record. Two models on the same resamples give a paired difference.
 
 Axes: R resamples, N records.
 """

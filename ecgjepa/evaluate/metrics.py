@@ -7,12 +7,12 @@ Axes: R resamples, N records, K classes, M metrics.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Real
+from jaxtyping import Bool, Float, Float64, Int
 from numpy import ndarray
 
 
 def auroc(
-    labels_NK: Bool[ndarray, "n k"], scores_NK: Float[ndarray, "n k"], weights_RN: Real[ndarray, "r n"] | None = None
+    labels_NK: Bool[ndarray, "n k"], scores_NK: Float[ndarray, "n k"], weights_RN: Int[ndarray, "r n"] | None = None
 ) -> Float64[ndarray, "r2 k"]:
     """Area under the ROC of each class (one-vs-rest), (R, K): how often a positive scores above a negative; ties half.
 
@@ -29,7 +29,7 @@ def auroc(
 
 
 def auroc_one_vs_one(
-    labels_NK: Bool[ndarray, "n k"], scores_NK: Float[ndarray, "n k"], weights_RN: Real[ndarray, "r n"] | None = None
+    labels_NK: Bool[ndarray, "n k"], scores_NK: Float[ndarray, "n k"], weights_RN: Int[ndarray, "r n"] | None = None
 ) -> Float64[ndarray, "r2"]:
     """Macro AUROC over all pairs of classes that are both there, (R,); one class per record (Hand and Till 2001)."""
     weights_NR = _by_record(weights_RN, len(labels_NK))
@@ -45,7 +45,7 @@ def auroc_one_vs_one(
 
 
 def f1(
-    labels_NK: Bool[ndarray, "n k"], predicted_NK: Bool[ndarray, "n k"], weights_RN: Real[ndarray, "r n"] | None = None
+    labels_NK: Bool[ndarray, "n k"], predicted_NK: Bool[ndarray, "n k"], weights_RN: Int[ndarray, "r n"] | None = None
 ) -> Float64[ndarray, "r2 k"]:
     """F1 per class, (R, K); NaN where a resample has no positive, as recall is then undefined."""
     weights_RN = _by_record(weights_RN, len(labels_NK)).T
@@ -67,7 +67,7 @@ def measure(
     probabilities_NK: Float[ndarray, "n k"],
     predicted_NK: Bool[ndarray, "n k"],
     one_vs_one: bool = False,
-    weights_RN: Real[ndarray, "r n"] | None = None,
+    weights_RN: Int[ndarray, "r n"] | None = None,
 ) -> Float64[ndarray, "r2 m k_and_macro"]:
     """AUROC, F1 and, if asked for, one-vs-one AUROC of one model, (R, M, K + 1); the last column is the macro mean.
 

@@ -67,7 +67,7 @@ def run_probe(
     """Evaluate a frozen encoder on a labelled store, and the same encoder with random weights beside it.
 
     `strict`: learn on the train split, choose C and thresholds on validation, read test once. `paper`: as published,
-    learn on train and validation, choose nothing. See `LinearProbe` and `PaperProbe`; intervals are those of `bootstrap`.
+    learn on train and validation, choose nothing. See `LinearProbe`, `PaperProbe` and, for the intervals, `bootstrap`.
 
     Args:
         level: label level of the store.

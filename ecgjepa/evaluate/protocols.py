@@ -97,8 +97,7 @@ class LinearProbe:
 
     def predict_proba(self, features_ND: Features) -> Float64[ndarray, "n k"]:
         """Probability of every class, (N, K)."""
-        if not np.isfinite(features_ND).all():
-            raise ValueError("features: not all are finite numbers")
+        _check_finite(features_ND, "prediction")
         return self._probabilities(features_ND, self.best_)
 
     def predict(self, features_ND: Features) -> Labels:
@@ -117,8 +116,8 @@ class LinearProbe:
 class PaperProbe:
     """One linear layer as the published evaluation trains it (arXiv:2410.08559, section 5.1, and the released code).
 
-    No normalisation, no validation; AdamW 1e-2 with weight decay 0.01, batches of 16, 10 epochs, 10 steps of warm-up from
-    a tenth of the rate, cosine back to a tenth, state after the last epoch. Binary cross-entropy called at 0.5
+    No normalisation, no validation; AdamW 1e-2 with weight decay 0.01, batches of 16, 10 epochs, 10 steps of warm-up
+    from a tenth of the rate, cosine back to a tenth, state after the last epoch. Binary cross-entropy called at 0.5
     (multilabel), or cross-entropy called by arg-max (multiclass).
 
     Args:
@@ -169,6 +168,7 @@ class PaperProbe:
 
     def predict_proba(self, features_ND: Features) -> Float64[ndarray, "n k"]:
         """Probability of every class, (N, K)."""
+        _check_finite(features_ND, "prediction")
         logits_NK = torch.from_numpy(features_ND.astype(np.float64) @ self.weight_DK + self.bias_K)
         probabilities = logits_NK.sigmoid() if self.task == "multilabel" else logits_NK.softmax(dim=1)
         return probabilities.numpy()
@@ -190,7 +190,9 @@ def decide(
 def _check(features_ND: ndarray, labels_NK: ndarray, part: str) -> None:
     if not len(features_ND) or not labels_NK.shape[1]:
         raise ValueError(f"{part}: {len(features_ND)} records and {labels_NK.shape[1]} classes, expected at least one")
-    if not (finite_N := np.isfinite(features_ND).all(axis=1)).all():
-        raise ValueError(
-            f"{part}: {int((~finite_N).sum())} of {len(features_ND)} records have features that are not finite"
-        )
+    _check_finite(features_ND, part)
+
+
+def _check_finite(features_ND: ndarray, part: str) -> None:
+    if broken := int((~np.isfinite(features_ND).all(axis=1)).sum()):
+        raise ValueError(f"{part}: {broken} of {len(features_ND)} records have features that are not finite")

@@ -66,8 +66,8 @@ class Targets:
 def read_targets(store: Store, level: str, task: Task) -> Targets:
     """Labels of one level, with the store's splits.
 
-    Multilabel takes every record that is labelled at that level, multiclass those with exactly one label. Records outside
-    of the three splits do not take part. A record without a patient is a patient of its own.
+    Multilabel takes every record that is labelled at that level, multiclass those with exactly one label. Records
+    outside of the three splits do not take part. A record without a patient is a patient of its own.
 
     Raises:
         ValueError: the store does not have the level, it has no class, or a record has a label that is no class of it.

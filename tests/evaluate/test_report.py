@@ -21,6 +21,12 @@ CLASSES = ["CD", "MI", "NORM"]
 HOSTILE = "<script>alert(1)</script>\"><img src=x onerror='alert(2)'>"
 
 
+@pytest.fixture(autouse=True)
+def quick_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The places of a map are the first two features: t-SNE is slow, and tested by itself."""
+    monkeypatch.setattr(report, "project_to_map", lambda features_RD: features_RD[:, :2])
+
+
 def write_store(folder: Path, names: list[str]) -> dict[str, int]:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -137,7 +143,8 @@ class Page(HTMLParser):
         return [attributes for tag, attributes in self.elements if tag == name]
 
 
-def test_says_what_the_files_say(run_dir: Path) -> None:
+def test_says_what_the_files_say(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "project_to_map", project_to_map)
     path = write_report(run_dir)
     assert path == run_dir / "report.html"
     assert path.stat().st_size < 3_000_000

@@ -1,0 +1,5 @@
+"""`python -m ecgjepa` is `ecgjepa`."""
+
+from ecgjepa.cli import main
+
+main(prog_name="ecgjepa")

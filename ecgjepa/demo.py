@@ -1,0 +1,85 @@
+"""The main job from end to end on synthetic ECGs: files -> stores -> pretraining -> linear evaluation -> report."""
+
+import shutil
+import time
+from pathlib import Path
+
+import click
+
+from ecgjepa.config import load_config
+from ecgjepa.data.prepare import prepare
+from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
+
+LABELLED_RECORDS, UNLABELLED_RECORDS = 600, 200
+LEVEL = "all"
+# Large enough to learn something in two minutes on two cores, and no larger.
+SETTINGS = {
+    "model.width": 96,
+    "model.depth": 3,
+    "model.heads": 4,
+    "model.patch_norm": True,
+    "model.predictor_width": 48,
+    "model.predictor_depth": 2,
+    "model.predictor_heads": 4,
+    "training.epochs": 20,
+    "training.batch_size": 32,
+    "training.lr": 1e-3,
+    "training.warmup_epochs": 1.0,
+    "run.log_every": 5,
+}
+
+
+def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
+    """Run every stage into one folder; the path of the report.
+
+    Args:
+        out: the folder; must be absent or empty unless `overwrite`, which deletes it if it holds a demo.
+        seed: of the records and of the training.
+        command: what was typed, for the report.
+
+    Raises:
+        FileExistsError: `out` is not empty, and `overwrite` is False or it holds no demo.
+    """
+    from ecgjepa.checkpoint import load_encoder, random_twin
+    from ecgjepa.evaluate.probe import run_probe
+    from ecgjepa.evaluate.report import write_report
+    from ecgjepa.evaluate.table import format_table
+    from ecgjepa.train.pretrain import pretrain
+
+    _clear(out, overwrite)
+    began = time.monotonic()
+    click.echo(f"1/5  Synthetic ECGs as WFDB and HDF5 files, in the layouts of PTB-XL and CODE-15%: {out / 'raw'}")
+    write_ptbxl_archive(out / "raw" / "ptbxl", LABELLED_RECORDS, seed, progress=True)
+    write_code15_archive(out / "raw" / "code15", UNLABELLED_RECORDS, seed + 1, progress=True)
+
+    click.echo(f"2/5  Files -> stores: {out / 'stores'}")
+    stores = [prepare(name, out / "raw" / name, out / "stores" / name) for name in ("ptbxl", "code15")]
+
+    click.echo(f"3/5  Pretraining without labels: {out / 'run'}")
+    paths = [str(store.path) for store in stores]
+    config = load_config(overrides={**SETTINGS, "training.seed": seed, "data.stores": paths})
+    outcome = pretrain(config, out / "run", command=command)
+    if outcome.stopped_by is not None:
+        raise KeyboardInterrupt
+
+    click.echo("4/5  Linear evaluation of the frozen encoder, beside the same encoder with random weights")
+    encoder = load_encoder(out / "run")
+    result = run_probe(
+        stores[0], encoder, random_twin(encoder, seed), level=LEVEL, encoder_name="teacher", seed=seed, command=command
+    )
+    result.save(out / "run" / "probes" / result.name)
+    click.echo(format_table(result.summary))
+
+    report = write_report(out / "run", out / "report.html")
+    click.echo(f"5/5  Report: {report}   ({time.monotonic() - began:.0f} s in all)")
+    return report
+
+
+def _clear(out: Path, overwrite: bool) -> None:
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not overwrite:
+        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    if not (out / "raw" / "ptbxl" / "ptbxl_database.csv").is_file():
+        raise FileExistsError(f"{out} is not empty and holds no demo: it is left as it is")
+    shutil.rmtree(out)

@@ -1,0 +1,77 @@
+"""Who may import whom, read from the syntax trees of all files; `docs/architecture.md` draws the same table."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "ecgjepa"
+# A room may import itself and the rooms named here.
+MAY_IMPORT = {
+    "": set(),
+    "signal": set(),
+    "files": set(),
+    "errors": set(),
+    "schedules": set(),
+    "config": {"signal"},
+    "data": {"", "signal", "config", "files", "errors"},
+    "model": {"signal", "config"},
+    "checkpoint": {"", "signal", "config", "files", "model"},
+    "evaluate": {"", "signal", "config", "files", "errors", "schedules", "data", "model", "checkpoint"},
+    "train": {"", "signal", "config", "files", "errors", "schedules", "data", "model", "checkpoint", "evaluate"},
+    "demo": {"", "signal", "config", "files", "errors", "data", "model", "checkpoint", "evaluate", "train"},
+    "flags": {"config", "errors"},
+    "cli": {
+        "",
+        "signal",
+        "config",
+        "files",
+        "errors",
+        "flags",
+        "data",
+        "model",
+        "checkpoint",
+        "evaluate",
+        "train",
+        "demo",
+    },
+}
+FILES = sorted(ROOT.rglob("*.py"))
+
+
+def room(module: str) -> str:
+    return (module.split(".") + ["", ""])[1]
+
+
+def imports(file: Path) -> set[str]:
+    modules = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            modules |= (
+                {f"{node.module}.{alias.name}" for alias in node.names}
+                if node.module == "ecgjepa"
+                else {node.module or ""}
+            )
+    return modules
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_go_one_way(file: Path) -> None:
+    own = room(".".join(("ecgjepa", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"))
+    used = {room(module) for module in imports(file) if module.split(".")[0] == "ecgjepa"} - {own, "__version__"}
+    assert used <= MAY_IMPORT[own], f"{own} must not import {sorted(used - MAY_IMPORT[own])}"
+
+
+def test_signal_config_and_data_tables_do_not_need_torch() -> None:
+    code = "import sys, ecgjepa.cli, ecgjepa.data.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_are_one_idea_long() -> None:
+    long = {str(file.relative_to(ROOT)): n for file in FILES if (n := len(file.read_text().splitlines())) > 300}
+    assert not long

@@ -1,0 +1,175 @@
+"""The loop: exact resume, what a run leaves, what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ecgjepa.checkpoint import CheckpointError, generator_of, load_encoder, random_twin
+from ecgjepa.config import Config, load_config
+from ecgjepa.data.store import Store
+from ecgjepa.errors import RunError
+from ecgjepa.model.jepa import JEPA
+from ecgjepa.train import pretrain as module
+from ecgjepa.train.pretrain import pretrain, training_rows
+from tests.data.stores import write_store
+
+TINY = {
+    "model.width": 16, "model.depth": 2, "model.heads": 2, "model.patch_norm": True,
+    "model.predictor_width": 8, "model.predictor_depth": 1, "model.predictor_heads": 2,
+    "training.batch_size": 3, "training.lr": 1e-3, "training.warmup_epochs": 1, "run.log_every": 5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return write_store(tmp_path / "ecgs", 20)
+
+
+def config_for(store: Store, **changes: Any) -> Config:
+    return load_config(overrides={**TINY, "data.stores": [str(store.path)], **changes})
+
+
+def quiet(config: Config, out: Path, **options: Any) -> module.Outcome:
+    return pretrain(config, out, progress=False, **options)
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}.{key}": value
+        for name in ("teacher", "student")
+        for key, value in load_file(run / "model" / f"{name}.safetensors").items()
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_stop_and_resume_equal_an_unbroken_run_to_the_bit(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    config = config_for(store, **{"training.epochs": 12, "training.precision": precision})
+    unbroken = quiet(config, tmp_path / "unbroken")
+    assert (unbroken.step, unbroken.steps) == (60, 60)
+
+    drawn: list[int] = []
+    draw_mask = module.draw_mask
+
+    def stops_in_step_30(*args: Any) -> Any:
+        drawn.append(1)
+        if len(drawn) == 31:  # the first is the report's example
+            os.kill(os.getpid(), signal.SIGTERM)
+        return draw_mask(*args)
+
+    monkeypatch.setattr(module, "draw_mask", stops_in_step_30)
+    stopped = quiet(config, tmp_path / "broken")
+    assert (stopped.step, stopped.stopped_by) == (30, signal.SIGTERM)
+    assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "stopped"
+    assert not (tmp_path / "broken" / "model").exists()
+    assert quiet(config, tmp_path / "broken", resume=True).step == 60
+
+    one, other = weights(tmp_path / "unbroken"), weights(tmp_path / "broken")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    columns = ["step", "epoch", "loss", "lr", "momentum"]
+    logs = [pd.read_csv(tmp_path / name / "metrics.csv")[columns] for name in ("unbroken", "broken")]
+    pd.testing.assert_frame_equal(*logs)
+
+
+@pytest.mark.slow
+def test_sigterm_of_a_real_process_leaves_a_checkpoint(store: Store, tmp_path: Path) -> None:
+    flags = [
+        f"--{key.rpartition('.')[2].replace('_', '-')}={value}" for key, value in TINY.items() if "norm" not in key
+    ]
+    command = [sys.executable, "-m", "ecgjepa", "pretrain", "--store", str(store.path), "--out", str(tmp_path / "run")]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, *flags, "--epochs=2000"], env=environment, stderr=subprocess.PIPE)
+    metrics = tmp_path / "run" / "metrics.csv"
+    for _ in range(600):
+        time.sleep(0.1)
+        if metrics.is_file():
+            break
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, error
+    assert b"--resume goes on" in error
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    assert 0 < last["step"] < 10_000
+    assert load_encoder(tmp_path / "run", "student").config.width == 16
+
+
+def test_a_run_leaves_everything(store: Store, tmp_path: Path) -> None:
+    config = config_for(store, **{"training.epochs": 1})
+    quiet(config, tmp_path / "run", command="ecgjepa pretrain")
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["status"], run["steps"], run["command"]) == ("finished", 5, "ecgjepa pretrain")
+    assert run["stores"][0]["trained_on"] == 15  # not the 5 of validation and test
+    assert run["stores"][0]["account"]["kept"] == 20
+    assert run["example"]["hidden_patches"]
+    assert load_config(tmp_path / "run" / "config.toml") == config
+    assert pd.read_csv(tmp_path / "run" / "metrics.csv")["step"].tolist() == [5]
+    teacher, student = load_encoder(tmp_path / "run"), load_encoder(tmp_path / "run", "student")
+    assert not torch.equal(teacher.patch_embed.weight, student.patch_embed.weight)
+    start = JEPA(config.model, store.contract, generator=generator_of(0)).student.patch_embed.weight
+    assert torch.equal(random_twin(teacher, 0).patch_embed.weight, start)
+
+
+def test_the_loss_falls(store: Store, tmp_path: Path) -> None:
+    quiet(config_for(store, **{"training.epochs": 20}), tmp_path / "run")
+    losses = pd.read_csv(tmp_path / "run" / "metrics.csv")["loss"]
+    assert losses.iloc[-3:].mean() < 0.8 * losses.iloc[0]
+
+
+def test_resume_begins_a_run_and_leaves_a_finished_one_alone(store: Store, tmp_path: Path) -> None:
+    config = config_for(store, **{"training.epochs": 1})
+    assert quiet(config, tmp_path / "run", resume=True).step == 5
+    before = weights(tmp_path / "run")
+    assert quiet(config, tmp_path / "run", resume=True).step == 5
+    assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "run").items())
+
+
+def test_what_differs_is_refused_by_name(store: Store, tmp_path: Path) -> None:
+    config = config_for(store, **{"training.epochs": 1})
+    quiet(config, tmp_path / "run")
+    with pytest.raises(FileExistsError, match="--resume"):
+        quiet(config, tmp_path / "run")
+    with pytest.raises(RunError, match=r"training\.lr = 0.001, now it is 0.002"):
+        quiet(config_for(store, **{"training.epochs": 1, "training.lr": 2e-3}), tmp_path / "run", resume=True)
+    other = write_store(tmp_path / "others", 20, seed=5)
+    with pytest.raises(RunError, match="hold other records"):
+        quiet(config_for(other, **{"training.epochs": 1}), tmp_path / "run", resume=True)
+    (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes(b"not a checkpoint")
+    with pytest.raises(CheckpointError, match=r"last\.pt is not a checkpoint"):
+        quiet(config, tmp_path / "run", resume=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not empty and holds no run"):
+        quiet(config, tmp_path / "notes", resume=True)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JEPA, "loss", lambda self, *_: self.student.patch_embed.weight.sum() * float("nan"))
+    with pytest.raises(RunError, match="the loss is nan at step 1"):
+        quiet(config_for(store, **{"training.epochs": 1}), tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
+
+
+def test_validation_and_test_records_are_not_trained_on(store: Store) -> None:
+    splits = store.records["split"].to_numpy()
+    assert set(splits[training_rows(store, config_for(store).data)]) == {"train"}
+    assert len(training_rows(store, config_for(store, **{"data.held_out": True}).data)) == 20
+
+
+def test_no_store_and_no_device(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="give --store"):
+        quiet(config_for(store, **{"data.stores": []}), tmp_path / "run")
+    with pytest.raises(ValueError, match="device 'cuda:7' is not available"):
+        quiet(config_for(store, **{"run.device": "cuda:7"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
