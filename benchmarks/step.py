@@ -1,8 +1,9 @@
 """Records per second of one pretraining step: ours against the plain form of the released scripts, in one run.
 
-Both compute the same numbers (checked in float32 before the clock starts): loss, backward, AdamW, teacher update. The plain form
-masks dense attention scores with a mask that Python loops build anew on every forward pass, projects every token of the
-predictor, uses AdamW as it comes, updates the teacher parameter by parameter, and reads the loss back at every step.
+Both compute the same numbers (checked in float32 before the clock starts): loss, backward, AdamW, teacher update. The
+plain form masks dense attention scores with a mask that Python loops build anew on every forward pass, projects every
+token of the predictor, uses AdamW as it comes, updates the teacher parameter by parameter, and reads the loss back at
+every step.
 
     python benchmarks/step.py --batch-size 16 --precision bf16 --runs 5
 """

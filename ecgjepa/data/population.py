@@ -168,7 +168,7 @@ def synthesize(
     dipole_AS = beats(visit_W, r_times_s_B, t_stretch_B, gain_BA, time_s_S) + atria_AS
     electrode_ES = electrode_noise(rng, noise, breathing_hz, mains_hz, time_s_S)
     signal_mv = leads_of(patient.lead_matrix_LA, dipole_AS, electrode_ES)
-    inside_B = (r_times_s_B >= 0) & (r_times_s_B <= time_s_S[-1])
+    inside_B = (r_times_s_B >= 0) & (r_times_s_B < seconds)
     return SyntheticECG(index, patient, signal_mv, sampling_rate_hz, r_times_s_B[inside_B], noise)
 
 

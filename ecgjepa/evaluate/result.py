@@ -11,7 +11,6 @@ from tabulate import tabulate
 from ecgjepa.files import write_json
 
 RESULT, PREDICTIONS, EMBEDDINGS = "result.json", "predictions.parquet", "embeddings.parquet"
-METRIC_TITLES = {"auc": "AUC", "f1": "F1", "auc_one_vs_one": "AUC one-vs-one"}
 
 
 @dataclass(frozen=True)
@@ -63,31 +62,32 @@ class ProbeResult:
 def format_table(result: ProbeResult) -> str:
     """The result for a terminal: scores with 95 % intervals, random weights beside, what is published, and warnings."""
     summary = result.summary
-    pretrained, random = summary["models"]["pretrained"], summary["models"]["random"]
-    metrics = [metric for metric in METRIC_TITLES if metric in pretrained["macro"]]
-    headers = ["class", "positives"]
-    for metric in metrics:
-        headers += [METRIC_TITLES[metric], "random weights"]
-
-    def row(name: str, count: int, ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
-        cells = [_score(scores.get(metric)) for metric in metrics for scores in (ours, theirs)]
-        return [name, f"{count:,}", *cells]
-
-    classes = [(name, pretrained["classes"][name], random["classes"][name]) for name in summary["classes"]]
-    rows = [row(name, ours["positives"], ours, theirs) for name, ours, theirs in classes]
-    rows.append(row("macro", summary["records"]["test"], pretrained["macro"], random["macro"]))
-    differences = [cell for metric in metrics for cell in (_score(summary["difference"][metric], "+.3f"), "")]
-    rows.append(["pretrained - random", "", *differences])
-    blocks = [_headline(summary), tabulate(rows, headers, disable_numparse=True, colalign=("left", "right"))]
+    blocks = [_headline(summary), _table(summary, "auc", "AUC"), _table(summary, "f1", "F1")]
     if summary["published"]:
         published = [
             [row["model"], row["metric"], f"{row['value']:.3f}", row["source"]] for row in summary["published"]
         ]
-        headers = ["published", "metric", "value", "source"]
-        blocks.append(tabulate(published, headers, disable_numparse=True))
-    if summary["warnings"]:
-        blocks.append("\n".join(f"WARNING: {warning}" for warning in summary["warnings"]))
+        blocks.append(tabulate(published, ["published", "metric", "value", "source"], disable_numparse=True))
+    blocks += [f"WARNING: {warning}" for warning in summary["warnings"]]
     return "\n\n".join(blocks)
+
+
+def _table(summary: dict[str, Any], metric: str, title: str) -> str:
+    models = [summary["models"][name] for name in ("pretrained", "random")]
+    rows = [
+        [
+            name,
+            f"{models[0]['classes'][name]['positives']:,}",
+            *(_score(model["classes"][name][metric]) for model in models),
+        ]
+        for name in summary["classes"]
+    ]
+    for key, name in ((metric, "macro"), (f"{metric}_one_vs_one", "macro, one-vs-one")):
+        if key in summary["difference"]:
+            scores = [_score(model["macro"][key]) for model in models]
+            rows.append([name, "", *scores, _score(summary["difference"][key], "+.3f")])
+    headers = [title, "positives", "pretrained", "random weights", "difference"]
+    return tabulate(rows, headers, disable_numparse=True, colalign=("left", "right"))
 
 
 def _headline(summary: dict[str, Any]) -> str:

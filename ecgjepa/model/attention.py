@@ -1,7 +1,13 @@
 """Cross-pattern attention: a token sees the tokens of its own lead and those of its own patch in time.
 
 Tokens stand on a grid of leads and patches, so the rule needs no mask: the keys of a query are its row and its column.
-`attend_factorised` computes only those scores and runs; `attend_dense` computes all of them and masks, to check.
+`attend_factorised` computes only those scores and runs; `attend_dense` computes all of them and masks, to check. One core of
+an EPYC, milliseconds of `attend_factorised` / `attend_dense` at the published size, 16 records, forward and (with backward):
+
+| patches | float32 | bfloat16 |
+|---|---|---|
+| 50 | 73 / 131 (200 / 451) | 41 / 151 (121 / 573) |
+| 17 | 18 / 19 (52 / 66) | 12 / 26 (35 / 133) |
 
 Axes: B records, L leads, V patches, N = L * V tokens, H heads, E width of a head, D = H * E.
 """
@@ -19,7 +25,7 @@ Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def cross_pattern(lead_N: Int[Tensor, "n"], patch_N: Int[Tensor, "n"]) -> Bool[Tensor, "n n"]:
-    """True where a query (row) may see a key (column): same lead, or same patch in time (arXiv:2410.08559, section 3.2)."""
+    """True where a query (row) may see a key (column): same lead, or same patch in time (arXiv:2410.08559)."""
     return (lead_N[:, None] == lead_N) | (patch_N[:, None] == patch_N)
 
 
@@ -66,7 +72,8 @@ def attend_within_lead(
 ) -> Float[Tensor, "b h l v e"]:
     """Full attention among the patches of each lead alone.
 
-    Written out, because on a CPU the backward pass of `scaled_dot_product_attention` takes five times as long in bfloat16.
+    Written out, because forward and backward of `scaled_dot_product_attention` in bfloat16 on a CPU take 228 ms where this
+    takes 48 ms (16 records of 8 leads, 50 patches, 12 heads of 32); in float32 they are equal.
     """
     query, key, value = query.contiguous() * query.shape[-1] ** -0.5, key.contiguous(), value.contiguous()
     return _softmax(query @ key.mT) @ value

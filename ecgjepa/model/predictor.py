@@ -1,6 +1,6 @@
 """The predictor: features of the visible patches of a lead -> features at its hidden patches.
 
-Axes: B records, L leads, V visible patches, M hidden patches, N = V + M, D width of the encoder, W width of the predictor.
+Axes: B records, L leads, V visible patches, M hidden patches, N = V + M, D encoder's width, W predictor's width.
 """
 
 import torch

@@ -1,10 +1,11 @@
 """State dicts as the released ECG-JEPA code writes them -> ours (formats: arXiv:2410.08559, released weights).
 
-Two forms are known: the encoder alone (`W_P.weight`, `encoder_blocks.blocks.0...`, `norm.weight`, `pos_embed`), and the whole
-model, with the prefixes `encoder.` (student), `target_encoder.` (teacher) and `predictor.`.
+Two forms are known: the encoder alone (`W_P.weight`, `encoder_blocks.blocks.0...`, `norm.weight`, `pos_embed`), and the
+whole model, with the prefixes `encoder.` (student), `target_encoder.` (teacher) and `predictor.`.
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +30,6 @@ _PARTS = (
     ("predictor.", "predictor.", _PREDICTOR),
 )
 _TABLE = "pos_embed"
-# Published tables are off by up to one unit in the last place of float32.
 _TABLE_TOLERANCE = 1e-5
 
 
@@ -39,13 +39,13 @@ def published_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     The stored position tables are compared with ours and left out.
 
     Raises:
-        ValueError: keys that are missing, unexpected or of a wrong shape, each named; a position table that is not ours.
+        ValueError: keys that are missing, unexpected or of a wrong shape, by name; a position table that is not ours.
     """
     config = infer_model_config(state, heads=1, predictor_heads=1)  # no shape depends on the heads
     with torch.device("meta"):
         module = JEPA(config, PUBLISHED_CONTRACT) if _is_whole(state) else Encoder(config, PUBLISHED_CONTRACT)
-    ours = {_published_name(name): name for name in module.state_dict()}
-    shapes = {_published_name(name): value.shape for name, value in module.state_dict().items()}
+    ours = {published_name(name): name for name in module.state_dict()}
+    shapes = {published_name(name): value.shape for name, value in module.state_dict().items()}
     tables = _position_tables(config, whole=_is_whole(state))
     _compare(state, shapes | {name: table.shape for name, table in tables.items()})
     for name, table in tables.items():
@@ -64,13 +64,17 @@ def infer_model_config(state: Mapping[str, Tensor], heads: int = 16, predictor_h
     encoder = "encoder." if _is_whole(state) else ""
     width, patch_samples = _shape(state, f"{encoder}W_P.weight")
     hidden, _ = _shape(state, f"{encoder}encoder_blocks.blocks.0.mlp.fc1.weight")
-    sizes = {"width": width, "patch_samples": patch_samples, "mlp_ratio": hidden / width, "heads": heads}
-    sizes |= {"depth": _depth(state, f"{encoder}encoder_blocks.blocks.")}
-    sizes |= {"predictor_heads": predictor_heads}
+    sizes: dict[str, Any] = {
+        "width": width,
+        "depth": _depth(state, f"{encoder}encoder_blocks.blocks."),
+        "heads": heads,
+        "mlp_ratio": hidden / width,
+        "patch_samples": patch_samples,
+        "predictor_heads": predictor_heads,
+    }
     if _is_whole(state):
-        predictor_width, _ = _shape(state, "predictor.predictor_embed.weight")
-        depth = _depth(state, "predictor.predictor_blocks.blocks.")
-        sizes |= {"predictor_width": predictor_width, "predictor_depth": depth}
+        sizes["predictor_width"], _ = _shape(state, "predictor.predictor_embed.weight")
+        sizes["predictor_depth"] = _depth(state, "predictor.predictor_blocks.blocks.")
     return ModelConfig(**sizes)
 
 
@@ -87,11 +91,11 @@ def _shape(state: Mapping[str, Tensor], name: str) -> tuple[int, int]:
 
 
 def _depth(state: Iterable[str], prefix: str) -> int:
-    blocks = {name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)}
-    return 1 + max((int(block) for block in blocks if block.isdecimal()), default=0)
+    return len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})
 
 
-def _published_name(name: str) -> str:
+def published_name(name: str) -> str:
+    """What the released code calls one of our weights, of an `Encoder` or (with its prefix) of a `JEPA`."""
     for theirs, ours, names in _PARTS:
         if name.startswith(ours):
             return theirs + _rename(name.removeprefix(ours), names)

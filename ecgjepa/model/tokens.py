@@ -21,7 +21,7 @@ def take_patches(grid_BLPD: Float[Tensor, "#b l p d"], index_BV: Int[Tensor, "#b
 
 
 def position_table(leads: int, patches: int, width: int) -> Float32[Tensor, "{leads} {patches} {width}"]:
-    """Fixed positions: the first half of the width codes the patch, the second half the lead, each as sines and cosines.
+    """Fixed positions: half of the width codes the patch, the other half the lead, each as sines, then cosines.
 
     Raises:
         ValueError: the width is not a multiple of 4.

@@ -35,7 +35,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.mlp = Mlp(width, round(width * mlp_ratio))
 
     def forward(
         self,
@@ -73,9 +73,9 @@ class Stack(nn.ModuleList):
 
 @torch.no_grad()
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
-    """Published initial weights: truncated normal of std 0.02 cut at +-2, no biases; the branches of deep blocks start small.
+    """Published initial weights, drawn from `generator`, else from torch's own.
 
-    Drawn from `generator`, else from torch's own.
+    Truncated normal of std 0.02 cut at +-2, no biases; the last layers of both branches of block i over sqrt(2 * (i + 1)).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -86,6 +86,7 @@ def initialise(module: nn.Module, generator: torch.Generator | None = None) -> N
             layer.reset_parameters()
     for stack in (layer for layer in module.modules() if isinstance(layer, Stack)):
         for i, block in enumerate(stack):
+            assert isinstance(block, Block)
             block.attn.proj.weight.div_(math.sqrt(2 * (i + 1)))
             block.mlp.fc2.weight.div_(math.sqrt(2 * (i + 1)))
 
@@ -95,8 +96,8 @@ def drop_path_scales(
 ) -> Float[Tensor, "{depth} 2 {batch}"]:
     """Stochastic depth: what each branch (attention, MLP) of each block is multiplied with, per record.
 
-    0 with a probability that rises linearly from 0 in the first block to `rate` in the last, else 1 / (1 - probability),
-    so that the mean is 1. On the generator's device.
+    0 with a probability that rises linearly from 0 in the first block to `rate` in the last, else 1 over the probability
+    of staying, so that the mean is 1. On the generator's device.
     """
     keep_I11 = 1 - torch.linspace(0, rate, depth, device=generator.device)[:, None, None]
     drawn = torch.rand(depth, 2, batch, generator=generator, device=generator.device)

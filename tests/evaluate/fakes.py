@@ -13,9 +13,7 @@ from ecgjepa.model.encoder import Encoder
 from ecgjepa.signal import SignalContract
 
 CONTRACT = SignalContract(leads=("I", "II"), sampling_rate_hz=10, seconds=1)
-MODEL = ModelConfig(
-    width=8, depth=1, heads=2, patch_samples=5, predictor_width=8, predictor_depth=1, predictor_heads=2
-)
+MODEL = ModelConfig(width=8, depth=1, heads=2, patch_samples=5, predictor_width=8, predictor_depth=1, predictor_heads=2)
 CLASSES = ["CD", "MI", "NORM"]
 
 
@@ -49,7 +47,9 @@ def make_store(records: int = 400, seed: int = 0, exclusive: bool = False, **inf
             "record": [f"r{n:04}" for n in number],
             "patient": [f"p{n // 2:04}" for n in number],
             "split": split[number // 2 % 8],
-            "labels_superdiagnostic": [[name for name, is_it in zip(CLASSES, row, strict=True) if is_it] for row in labels],
+            "labels_superdiagnostic": [
+                [name for name, is_it in zip(CLASSES, row, strict=True) if is_it] for row in labels
+            ],
         }
     )
     signals_uv = np.round(1000 * signal_mv).astype(np.int16).view(np.memmap)

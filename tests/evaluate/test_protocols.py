@@ -109,9 +109,7 @@ def test_classes_without_both_values_get_a_constant():
     assert (probabilities[:, 1] == 0).all()
     assert (probabilities[:, 2] == 1).all()
     assert not probe.predict(validation_x)[:, 1].any()
-    alone = LinearProbe("multilabel", grid=(probe.C_,)).fit(
-        x, labels[:, [0]], validation_x, validation_labels[:, [0]]
-    )
+    alone = LinearProbe("multilabel", grid=(probe.C_,)).fit(x, labels[:, [0]], validation_x, validation_labels[:, [0]])
     np.testing.assert_allclose(probabilities[:, 0], alone.predict_proba(validation_x)[:, 0], atol=1e-3)
 
 

@@ -39,12 +39,13 @@ def test_counts_of_records_and_patients():
 
 def test_a_patient_on_both_sides_is_told():
     patients = ["a", "b", "c", "a", "a", "d"]
-    targets = read_targets(with_records(make_store(6), **SMALL | {"patient": patients}), "superdiagnostic", "multilabel")
-    assert [warning[:60] for warning in targets.warnings] == [
-        "1 patients of the test split have records in the train split",
-        "1 patients of the test split have records in the validation s",
-    ] or all("1 patients of the test split" in warning for warning in targets.warnings)
-    assert len(targets.warnings) == 2
+    targets = read_targets(
+        with_records(make_store(6), **SMALL | {"patient": patients}), "superdiagnostic", "multilabel"
+    )
+    assert [warning.split(" have ")[1] for warning in targets.warnings] == [
+        "records in the train split as well.",
+        "records in the validation split as well.",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,11 @@ def test_a_patient_on_both_sides_is_told():
         ({}, "rhythm", r"level 'rhythm' is not in this store, expected one of \['superdiagnostic'\]"),
         ({"levels": {}}, "rhythm", "expected one of none"),
         ({"levels": {"superdiagnostic": []}}, "superdiagnostic", "level 'superdiagnostic' has no class"),
-        ({"levels": {"superdiagnostic": ["CD"]}}, "superdiagnostic", r"r\d+ has '(MI|NORM)' .* expected some of \['CD'\]"),
+        (
+            {"levels": {"superdiagnostic": ["CD"]}},
+            "superdiagnostic",
+            r"r\d+ has '(MI|NORM)' .* expected some of \['CD'\]",
+        ),
     ],
 )
 def test_labels_that_are_not_there_are_an_error(info, level, message):
@@ -91,7 +96,11 @@ def test_without_validation_an_eighth_of_the_training_patients_is_held_out():
         ("strict", {"test": None}, "no labelled record in test"),
         ("paper", {"test": "train"}, "no labelled record in test"),
         ("paper", {"train": None, "validation": None}, "no labelled record in train"),
-        ("strict", {"train": None}, r"no labelled record in train, found \{'train': 0, 'validation': 50, 'test': 100\}"),
+        (
+            "strict",
+            {"train": None},
+            r"no labelled record in train, found \{'train': 0, 'validation': 50, 'test': 100\}",
+        ),
     ],
 )
 def test_an_empty_split_is_an_error(protocol, splits, message):

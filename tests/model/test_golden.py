@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ecgjepa.model.encoder import AttentionForm, Encoder
 from ecgjepa.model.jepa import JEPA
-from ecgjepa.model.published import infer_model_config, published_to_ours
+from ecgjepa.model.published import infer_model_config, published_name, published_to_ours
+from ecgjepa.model.tokens import position_table
 from ecgjepa.signal import PUBLISHED_CONTRACT
 
 ABSOLUTE = 1e-5
@@ -117,23 +118,11 @@ def test_loss_and_gradients(
     loss = jepa.loss(signal_mv_BLS, visible, hidden)
     loss.backward()
     assert loss.item() == pytest.approx(expected["loss"][mask], abs=1e-6, rel=0)
-    ours_to_published = {"student.": "encoder.", "predictor.": "predictor."}
-    renamed = {"patch_embed.": "W_P.", "embed.": "predictor_embed.", "project.": "predictor_proj."}
-    found = {}
-    for name, parameter in jepa.named_parameters():
-        if parameter.grad is None:
-            assert name.startswith("teacher.")
-            continue
-        part = next(part for part in ours_to_published if name.startswith(part))
-        rest = name.removeprefix(part)
-        if rest.startswith("blocks."):
-            rest = ("encoder_blocks." if part == "student." else "predictor_blocks.") + rest
-        elif rest.startswith("norm.") and part == "predictor.":
-            rest = "predictor_" + rest
-        else:
-            for ours, published in renamed.items():
-                rest = published + rest.removeprefix(ours) if rest.startswith(ours) else rest
-        found[ours_to_published[part] + rest] = parameter.grad.norm().item()
+    found = {
+        published_name(name): parameter.grad.norm().item()
+        for name, parameter in jepa.named_parameters()
+        if parameter.grad is not None
+    }
     assert found == pytest.approx(expected["gradient_norms"][mask], rel=1e-4)
 
 
@@ -141,8 +130,6 @@ def test_the_published_size_takes_the_published_keys_and_shapes(parity_dir: Path
     shapes = json.loads((parity_dir / "published_encoder_shapes.json").read_text())
     with torch.device("meta"):
         state = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    from ecgjepa.model.tokens import position_table
-
     state["pos_embed"] = position_table(8, 50, 768).flatten(0, 1)
     config = infer_model_config(state)
     assert (config.width, config.depth, config.heads, config.mlp_ratio) == (768, 12, 16, 4)
