@@ -2,8 +2,8 @@
 
     python benchmarks/prepare.py [DIR] [--runs 3] [--records 400]
 
-DIR is a folder of WFDB records in PTB-XL's layout; without it a synthetic archive is made. The two ways alternate in one
-run; medians and the ratio of each pair are printed.
+DIR is a folder in PTB-XL's layout; without it a synthetic archive is made. The ways alternate in one run; medians
+of records/s and of the ratio in each run are printed.
 """
 
 import tempfile
@@ -43,7 +43,8 @@ def main(data_dir: Path | None, runs: int, records: int) -> None:
             data_dir = folder / "ptbxl"
             write_ptbxl_archive(data_dir, records, seed=0)
         headers = [Path(path) for path in list_records("ptbxl", data_dir).records["path"].dropna()]
-        rates: dict[str, list[float]] = {"wfdb + FFT, one process": [], "prepare, 1 worker": [], "prepare, 2 workers": []}
+        ways = ("wfdb + FFT, one process", "prepare, 1 worker", "prepare, 2 workers")
+        rates: dict[str, list[float]] = {way: [] for way in ways}
         for run in range(runs):
             for way, found in rates.items():
                 began = time.perf_counter()

@@ -165,10 +165,8 @@ def main() -> None:
     for _ in range(args.runs):
         for name, runs in seconds.items():
             runs.append(timed(lambda name=name: step(name), device))
-    print(
-        f"{args.size} size, batch {batch}, {args.precision}, {device}, {args.threads} threads, torch {torch.__version__}"
-    )
-    print(f"plain attention: {args.plain_attention}; loss at the start: {found['ours']:.6f} and {found['plain']:.6f}")
+    print(f"{args.size} size, batch {batch}, {args.precision}, {device}, {args.threads} threads, {torch.__version__}")
+    print(f"plain attention: {args.plain_attention}; losses at the start: {found['ours']:.6f}, {found['plain']:.6f}")
     clock = {name: statistics.median(clock for clock, _ in runs) for name, runs in seconds.items()}
     cores = {name: statistics.median(cores for _, cores in runs) for name, runs in seconds.items()}
     for name in seconds:
@@ -176,9 +174,8 @@ def main() -> None:
             f"{name:6s} {clock[name]:8.3f} s per step, {batch / clock[name]:8.2f} records/s, "
             f"{cores[name]:8.3f} core seconds (medians of {args.runs})"
         )
-    print(
-        f"ratio  {clock['plain'] / clock['ours']:.2f} by the clock, {cores['plain'] / cores['ours']:.2f} in core seconds"
-    )
+    by_clock, by_cores = (median["plain"] / median["ours"] for median in (clock, cores))
+    print(f"ratio  {by_clock:.2f} by the clock, {by_cores:.2f} in core seconds")
     print(f"matrix products of ours alone: {bound}")
 
 

@@ -1,4 +1,5 @@
-"""Models on disk: safetensors beside a `config.json` that holds sizes and signal contract. Nothing is ever unpickled blindly.
+"""Models on disk: safetensors beside a `config.json` that holds sizes and signal contract. Nothing is ever unpickled
+blindly.
 
 model/teacher.safetensors   the teacher, which is what `load_encoder` gives by default
       student.safetensors   the student, which is what the authors of the method published

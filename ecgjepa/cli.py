@@ -1,4 +1,4 @@
-"""The command `ecgjepa`: one function per stage. What a command needs is imported inside it, so that `--help` is quick."""
+"""The command `ecgjepa`: one function per stage. What it needs is imported inside, so that `--help` is quick."""
 
 import shlex
 import sys
@@ -137,7 +137,7 @@ def probe(
     from ecgjepa.data.prepare import cached_store
     from ecgjepa.data.store import Store
     from ecgjepa.evaluate.probe import run_probe
-    from ecgjepa.evaluate.table import format_table
+    from ecgjepa.evaluate.result import format_table
 
     pretrained = load_encoder(ckpt, encoder)
     if store is not None:
@@ -164,7 +164,7 @@ def probe(
     )
     folder = out or (ckpt / "probes" if ckpt.is_dir() else Path("probes") / ckpt.stem) / result.name
     result.save(folder, overwrite=overwrite)
-    click.echo(format_table(result.summary))
+    click.echo(format_table(result))
     click.echo(f"\n{folder}")
 
 

@@ -43,7 +43,7 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
     from ecgjepa.checkpoint import load_encoder, random_twin
     from ecgjepa.evaluate.probe import run_probe
     from ecgjepa.evaluate.report import write_report
-    from ecgjepa.evaluate.table import format_table
+    from ecgjepa.evaluate.result import format_table
     from ecgjepa.train.pretrain import pretrain
 
     _clear(out, overwrite)
@@ -68,7 +68,7 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
         stores[0], encoder, random_twin(encoder, seed), level=LEVEL, encoder_name="teacher", seed=seed, command=command
     )
     result.save(out / "run" / "probes" / result.name)
-    click.echo(format_table(result.summary))
+    click.echo(format_table(result))
 
     report = write_report(out / "run", out / "report.html")
     click.echo(f"5/5  Report: {report}   ({time.monotonic() - began:.0f} s in all)")

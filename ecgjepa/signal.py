@@ -25,7 +25,8 @@ Resampling = Literal["polyphase", "fft"]
 PADDING_TOLERANCE_S = 0.03
 # A lead that moves less than this between its extremes carries no signal.
 FLAT_MV = 1e-6
-# A standard 12-lead ECG has a median peak-to-peak amplitude of 1-2 mV; outside of this range the header's gain is in doubt.
+# A standard 12-lead ECG has a median peak-to-peak amplitude of 1-2 mV; outside of this range the header's gain is in
+# doubt.
 PLAUSIBLE_MEDIAN_PEAK_TO_PEAK_MV = (0.05, 20.0)
 
 # Einthoven and Goldberger: every limb lead as a combination (of I, of II).
@@ -160,7 +161,8 @@ class StandardizedSignal:
 
     Attributes:
         signal_mv: (L, S) float32 in mV, leads and samples as the contract says.
-        changes: what was done, in the words of the account: `resampled`, `cropped`, `padding_removed`, `derived_limb_leads`.
+        changes: what was done, in the words of the account: `resampled`, `cropped`, `padding_removed`,
+            `derived_limb_leads`.
         flags: what to know about it: `flat_lead:V3`, `amplitude_low`, `amplitude_high`.
     """
 
@@ -172,8 +174,8 @@ class StandardizedSignal:
 def standardize(recording: Recording, contract: SignalContract = DEFAULT_CONTRACT) -> StandardizedSignal:
     """Bring one recording to the contract, or refuse it by name.
 
-    In this order: pick the leads by name (I and II are derived from any two limb leads), drop zero padding at both ends,
-    take the first `contract.seconds`, refuse what is not finite or flat on every lead, resample.
+    In this order: pick the leads by name (I and II are derived from any two limb leads), drop zero padding at both
+    ends, take the first `contract.seconds`, refuse what is not finite or flat on every lead, resample.
 
     Raises:
         RefusedRecordError: `missing_lead`, `duplicate_lead`, `short`, `not_finite`, `flat` or `malformed`.
@@ -206,9 +208,9 @@ def resample(
 ) -> Float[ndarray, "leads target"]:
     """Resample a whole window, (L, any) -> (L, contract.samples).
 
-    `polyphase`: anti-aliasing FIR filter at the exact ratio of the rates; the line through first and last sample is taken
-    out before and put back after, so that an offset makes no ringing at the ends. `fft`: `scipy.signal.resample`, as the
-    published code does; it takes the window to be periodic.
+    `polyphase`: anti-aliasing FIR filter at the exact ratio of the rates; the line through first and last sample is
+    taken out before and put back after, so that an offset makes no ringing at the ends. `fft`:
+    `scipy.signal.resample`, as the published code does; it takes the window to be periodic.
     """
     from scipy.signal import resample as resample_fft
     from scipy.signal import resample_poly

@@ -1,4 +1,4 @@
-"""Shape annotations are checked, torch runs on one thread (small tests are several times faster), real ECGs are found."""
+"""Shape annotations are checked, torch runs on one thread (several times faster here), real ECGs are found."""
 
 import os
 from pathlib import Path

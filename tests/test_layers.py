@@ -42,7 +42,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 
 def room(module: str) -> str:
-    return (module.split(".") + ["", ""])[1]
+    return [*module.split("."), ""][1]
 
 
 def imports(file: Path) -> set[str]:

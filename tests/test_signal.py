@@ -38,7 +38,8 @@ def pick(recording: Recording, *leads: str) -> Recording:
     ("name", "lead"),
     [
         ("AVR", "aVR"), ("avl", "aVL"), (" v1 ", "V1"), ("MLII", "II"), ("DI", "I"), ("Lead III", "III"),
-        ("ECG V6", "V6"), ("ECG-II", "II"), ("V1-REF", "V1"), ("-aVR", None), ("MLV1", None), ("PLETH", None), ("", None),
+        ("ECG V6", "V6"), ("ECG-II", "II"), ("V1-REF", "V1"), ("-aVR", None), ("MLV1", None), ("PLETH", None),
+        ("", None),
     ],
 )  # fmt: skip
 def test_lead_names(name: str, lead: str | None) -> None:

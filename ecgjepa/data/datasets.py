@@ -1,7 +1,7 @@
 """Where a data set's records, labels, patients and splits are.
 
-Each function takes the folder as its publisher lays it out and returns a `Listing`: one row per record that the data set
-*should* have, so that what is absent can be counted. Nothing is read here but tables and directory entries.
+Each function takes the folder as its publisher lays it out and returns a `Listing`: one row per record that the data
+set *should* have, so that what is absent can be counted. Nothing is read here but tables and directory entries.
 """
 
 from collections.abc import Callable
@@ -30,9 +30,11 @@ class Listing:
 
     Attributes:
         dataset: short name.
-        records: columns `record` (unique), `path` (of the file; None if it is absent), `row` (of the HDF5 file, <NA> for
-            WFDB), `patient`, `fold`, `split` (`train`, `validation`, `test` or None), `age`, `sex`, `labels_<level>`.
-        levels: class names of each label level; those of levels in `header_labels` may be None until the headers are read.
+        records: columns `record` (unique), `path` (of the file; None if it is absent), `row` (of the HDF5 file, <NA>
+            for WFDB), `patient`, `fold`, `split` (`train`, `validation`, `test` or None), `age`, `sex`,
+            `labels_<level>`.
+        levels: class names of each label level; those of levels in `header_labels` may be None until the headers are
+            read.
         header_labels: level -> labels from the notes of a WFDB header; age and sex are then taken from it too.
     """
 
@@ -64,7 +66,7 @@ def list_records(dataset: str, data_dir: Path | str) -> Listing:
 
 
 def list_ptbxl(folder: Path) -> Listing:
-    """PTB-XL (Wagner et al. 2020): `ptbxl_database.csv`, `scp_statements.csv`, `records500/`; folds 9 and 10 are held out."""
+    """PTB-XL (Wagner et al. 2020): two tables and `records500/`; folds 9 and 10 are validation and test."""
     table = _read_csv(folder, "ptbxl_database.csv", ["ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_hr"])
     statements = _read_csv(folder, "scp_statements.csv", ["diagnostic", "diagnostic_class"], index_col=0)
     levels = ptbxl_levels(statements)
@@ -88,7 +90,7 @@ def list_ptbxl(folder: Path) -> Listing:
 
 
 def list_shaoxing(folder: Path) -> Listing:
-    """Chapman-Shaoxing-Ningbo (ecg-arrhythmia, Zheng et al. 2022): `WFDBRecords/`, two levels of folders of `JS*.hea`."""
+    """Chapman-Shaoxing-Ningbo (ecg-arrhythmia, Zheng et al. 2022): `WFDBRecords/`, two levels of folders."""
     root = folder / "WFDBRecords" if (folder / "WFDBRecords").is_dir() else folder
     headers = sorted(root.glob("*/*/*.hea"))
     if not headers:
@@ -111,8 +113,8 @@ def list_cpsc2018(folder: Path) -> Listing:
 def list_code15(folder: Path) -> Listing:
     """CODE-15% (Ribeiro et al. 2021): `exams_part*.hdf5`, and `exams.csv` with labels and patients.
 
-    Without `exams.csv` every exam is a patient of its own and has no labels. Exams that the table places in a part file which
-    cannot be opened, or is not there, are listed as well.
+    Without `exams.csv` every exam is a patient of its own and has no labels. Exams that the table places in a part
+    file which cannot be opened, or is not there, are listed as well.
     """
     parts = sorted([*folder.glob("exams_part*.hdf5"), *folder.glob("exams_part*.h5")])
     if not parts:
@@ -133,7 +135,7 @@ def list_code15(folder: Path) -> Listing:
         path=absent["trace_file"].map(part_paths),
         row=pd.array([-1] * len(absent), "Int64"),
     )
-    readable = {path for path in found["path"]}
+    readable = set(found["path"])
     absent["path"] = absent["path"].where(~absent["path"].isin(readable))  # an open file without this exam: absent
     found = pd.concat([found, absent.drop(columns="trace_file")], ignore_index=True)
     found = found.merge(table.drop(columns="trace_file"), on="exam_id", how="left")

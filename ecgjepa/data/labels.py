@@ -1,7 +1,7 @@
 """Label levels: from the codes that a data set carries to lists of class names.
 
-A record's labels at a level are a list of class names, or None if the record is not labelled at that level. An empty list is
-a label too: "none of these".
+A record's labels at a level are a list of class names, or None if the record is not labelled at that level. An empty
+list is a label too: "none of these".
 """
 
 import ast
@@ -41,7 +41,7 @@ def read_header_notes(comments: Iterable[str]) -> HeaderNotes:
 
     What is not stated (`Age: NaN`, empty `Dx:`) is None or empty; codes are unique and in the order of the header.
     """
-    notes = {}
+    notes: dict[str, str] = {}
     for comment in comments:
         key, colon, value = comment.lstrip("# ").partition(":")
         if colon:

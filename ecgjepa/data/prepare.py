@@ -1,8 +1,8 @@
 """Recordings -> store, in parallel, with an account of every record kept, changed or refused.
 
 The listing is cut into chunks. A worker reads, standardises and quantises one chunk and writes it as two files into
-`NAME.building/`; when all are there, they are joined and the folder takes its final name. A chunk whose table is written is
-done, so an interrupted run goes on where it stopped, and memory holds one chunk per worker.
+`NAME.building/`; when all are there, they are joined and the folder takes its final name. A chunk whose table is
+written is done, so an interrupted run goes on where it stopped, and memory holds one chunk per worker.
 """
 
 import errno
@@ -144,7 +144,7 @@ def _check_space(folder: Path, records: int, contract: SignalContract) -> None:
     needed = 2 * records * len(contract.leads) * contract.samples * 2  # chunks and the joined array, for a moment
     if (free := shutil.disk_usage(folder).free) < needed:
         raise PrepareError(
-            f"up to {needed / 1e9:.1f} GB are needed in {folder} while preparing {records} records, {free / 1e9:.1f} GB are free"
+            f"preparing {records} records needs up to {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free"
         )
 
 
@@ -178,7 +178,7 @@ def _map(work: Any, todo: list[tuple[Path, pd.DataFrame]], workers: int) -> Iter
         except BrokenProcessPool as error:
             raise PrepareError(
                 "a worker process was ended from outside (out of memory?), or could not start (a script that calls "
-                "prepare() needs `if __name__ == '__main__':`); what is done is kept: run it again, perhaps with 1 worker"
+                "prepare() needs `if __name__ == '__main__':`); what is done is kept: run it again, perhaps with one"
             ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)

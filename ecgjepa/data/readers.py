@@ -33,8 +33,8 @@ def read(path: Path, row: int | None = None, name: str | None = None) -> Recordi
 def read_wfdb(path: Path, name: str | None = None) -> Recording:
     """Read a WFDB record of any format that `wfdb` knows (`.dat`, `.mat`, multi-segment); units from the header.
 
-    Headers that `wfdb` refuses for what the signal does not need (a record name with a suffix, an unreadable date) are read
-    without it.
+    Headers that `wfdb` refuses for what the signal does not need (a record name with a suffix, an unreadable date)
+    are read without it.
     """
     import wfdb
 
@@ -64,7 +64,7 @@ def read_wfdb(path: Path, name: str | None = None) -> Recording:
 
 
 def read_code15(path: Path, row: int, name: str | None = None) -> Recording:
-    """Read one row of a CODE-15% file: `tracings` (n, 4096, 12) at 400 Hz, taken as mV as they stand, and `exam_id` (n,)."""
+    """Read one row of a CODE-15% file: `tracings` (n, 4096, 12) at 400 Hz, taken as mV as they stand."""
     name = name or f"{path.stem}[{row}]"
     try:
         file = _open_hdf5(str(path))

@@ -38,7 +38,8 @@ class Store:
     Attributes:
         path: its folder.
         signals_uv: (N, L, S) int16 memory map in microvolts.
-        records: N rows, see the module's text; `labels_<level>` are lists of class names, or None where a record has no label.
+        records: N rows, see the module's text; `labels_<level>` are lists of class names, or None where a record has
+            no label.
         info: what `store.json` says.
         contract: what the signals were brought to.
     """

@@ -30,7 +30,7 @@ from ecgjepa.evaluate.plots import (
     to_svg,
 )
 from ecgjepa.evaluate.run_files import (
-    ProbeResult,
+    ProbeSummary,
     ReportError,
     RunInfo,
     read_json,
@@ -64,7 +64,7 @@ class Probe:
     """A section about one linear evaluation."""
 
     name: str
-    result: ProbeResult
+    result: ProbeSummary
     scores: Picture
     roc: Picture
     map: Picture
@@ -92,8 +92,8 @@ def write_report(run_dir: Path | str, out: Path | str | None = None, overwrite: 
     run = read_json(run_dir / "run.json", RunInfo)
     if run is None:
         raise ReportError(f"{run_dir} is not a run folder: no run.json in it")
-    folders = sorted(path for path in run_dir.glob("probes/*") if path.is_dir())
-    results = {folder: read_json(folder / "result.json", ProbeResult) for folder in folders}
+    folders = sorted(path for path in run_dir.glob("probes/*") if path.is_dir() and path.name[0] != ".")
+    results = {folder: read_json(folder / "result.json", ProbeSummary) for folder in folders}
     finished = {folder: result for folder, result in results.items() if result is not None}
     strict_first = sorted(finished.items(), key=lambda each: each[1].protocol != "strict")
     probes = [_probe(*each, number, len(finished)) for number, each in enumerate(strict_first)]
@@ -158,7 +158,7 @@ def _example(run: RunInfo) -> Picture:
     return _picture(figure, "ecg", f"ECG of record {example.record} on standard paper; {hidden} are shaded", caption)
 
 
-def _probe(folder: Path, result: ProbeResult, number: int, total: int) -> Probe:
+def _probe(folder: Path, result: ProbeSummary, number: int, total: int) -> Probe:
     prefix = f"probe{number}"
     return Probe(
         folder.name,
@@ -169,7 +169,7 @@ def _probe(folder: Path, result: ProbeResult, number: int, total: int) -> Probe:
     )
 
 
-def _scores(result: ProbeResult, prefix: str) -> Picture:
+def _scores(result: ProbeSummary, prefix: str) -> Picture:
     rows: dict[str, dict[str, tuple[float, float, float]]] = {"Macro": {}, **{name: {} for name in result.classes}}
     for model, scores in result.models.items():
         for name, score in {"Macro": scores.macro, **scores.classes}.items():
@@ -181,7 +181,7 @@ def _scores(result: ProbeResult, prefix: str) -> Picture:
     return _picture(figure, f"{prefix}-scores", "AUC of every class with its interval, by model", caption)
 
 
-def _roc(file: Path, result: ProbeResult, prefix: str) -> Picture:
+def _roc(file: Path, result: ProbeSummary, prefix: str) -> Picture:
     columns = {kind: [f"{kind}:{name}" for name in result.classes] for kind in ("label", *result.models)}
     table = read_table(file, [name for names in columns.values() for name in names])
     if table is None:
@@ -200,7 +200,7 @@ def _roc(file: Path, result: ProbeResult, prefix: str) -> Picture:
     return _picture(figure, f"{prefix}-roc", "ROC curves by class, pretrained against random weights", caption)
 
 
-def _map(file: Path, result: ProbeResult, prefix: str, limit: int) -> Picture:
+def _map(file: Path, result: ProbeSummary, prefix: str, limit: int) -> Picture:
     table = read_table(file, ["labels", "pretrained"])
     if table is None or len(table) < 5:
         return Picture(f"No map: {file.name} {'is not there' if table is None else 'has fewer than 5 records'}.")

@@ -27,6 +27,7 @@ class Scores(BaseModel):
 
     auc: Interval
     f1: Interval
+    auc_one_vs_one: Interval | None = None
     positives: int | None = None
 
 
@@ -46,7 +47,7 @@ class Published(BaseModel):
     source: str
 
 
-class ProbeResult(BaseModel):
+class ProbeSummary(BaseModel):
     """`probes/*/result.json`."""
 
     dataset: str
@@ -57,14 +58,15 @@ class ProbeResult(BaseModel):
     classes: list[str] = Field(min_length=1)
     models: dict[str, ModelScores]
     difference: Scores | None = None
+    label_fraction: float = 1.0
     seed: int | None = None
-    command: str | list[str] = ""
+    command: str = ""
     versions: dict[str, str] = {}
     seconds: float | None = None
     records: dict[str, int] = {}
     patients: dict[str, int] = {}
     left_out: dict[str, int] = {}
-    thresholds: Any = None
+    thresholds: dict[str, float] = {}
     selection: dict[str, Any] | None = None
     bootstrap: dict[str, Any] = {}
     published: list[Published] = []
@@ -87,7 +89,8 @@ class StoreEntry(BaseModel):
     path: str
     dataset: str = ""
     records: int | None = None
-    checksum: Any = None
+    trained_on: int | None = None
+    checksum: str = ""
     account: Account | None = None
 
 
@@ -105,7 +108,7 @@ class RunInfo(BaseModel):
     """`run.json`."""
 
     status: str
-    command: str | list[str] = ""
+    command: str = ""
     versions: dict[str, str] = {}
     device: str = "unknown"
     seed: int | None = None
@@ -114,7 +117,7 @@ class RunInfo(BaseModel):
     started: str | None = None
     finished: str | None = None
     seconds: float | None = None
-    parameters: int | dict[str, int] | None = None
+    parameters: int | None = None
     steps: int | None = None
     example: Example | None = None
 

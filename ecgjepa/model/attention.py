@@ -1,8 +1,9 @@
 """Cross-pattern attention: a token sees the tokens of its own lead and those of its own patch in time.
 
 Tokens stand on a grid of leads and patches, so the rule needs no mask: the keys of a query are its row and its column.
-`attend_factorised` computes only those scores and runs; `attend_dense` computes all of them and masks, to check. One core of
-an EPYC, milliseconds of `attend_factorised` / `attend_dense` at the published size, 16 records, forward and (with backward):
+`attend_factorised` computes only those scores and runs; `attend_dense` computes all of them and masks, to check.
+Milliseconds of `attend_factorised` / `attend_dense` on one core (EPYC), 16 records of the published size, forward
+(forward and backward):
 
 | patches | float32 | bfloat16 |
 |---|---|---|
@@ -72,16 +73,17 @@ def attend_within_lead(
 ) -> Float[Tensor, "b h l v e"]:
     """Full attention among the patches of each lead alone.
 
-    Written out, because forward and backward of `scaled_dot_product_attention` in bfloat16 on a CPU take 228 ms where this
-    takes 48 ms (16 records of 8 leads, 50 patches, 12 heads of 32); in float32 they are equal.
+    Written out, because in bfloat16 on a CPU, forward and backward of `scaled_dot_product_attention` take 228 ms where
+    this takes 48 ms (16 records of 8 leads, 50 patches, 12 heads of 32); in float32 they are equal.
     """
     query, key, value = query.contiguous() * query.shape[-1] ** -0.5, key.contiguous(), value.contiguous()
     return _softmax(query @ key.mT) @ value
 
 
 def _softmax(scores: Float[Tensor, "*grid keys"]) -> Float[Tensor, "*grid keys"]:
-    # In float32 whatever comes in: more exact, and on a CPU twice as fast as in bfloat16.
-    return scores.softmax(dim=-1, dtype=torch.float32).to(scores.dtype)
+    # At least in float32: more exact, and on a CPU twice as fast as in bfloat16.
+    exact = torch.promote_types(scores.dtype, torch.float32)
+    return scores.softmax(dim=-1, dtype=exact).to(scores.dtype)
 
 
 class Attention(nn.Module):

@@ -75,7 +75,7 @@ class Stack(nn.ModuleList):
 def initialise(module: nn.Module, generator: torch.Generator | None = None) -> None:
     """Published initial weights, drawn from `generator`, else from torch's own.
 
-    Truncated normal of std 0.02 cut at +-2, no biases; the last layers of both branches of block i over sqrt(2 * (i + 1)).
+    Truncated normal of std 0.02 cut at +-2, biases 0; the last layer of each branch of block i over sqrt(2 * (i + 1)).
     """
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
@@ -96,8 +96,8 @@ def drop_path_scales(
 ) -> Float[Tensor, "{depth} 2 {batch}"]:
     """Stochastic depth: what each branch (attention, MLP) of each block is multiplied with, per record.
 
-    0 with a probability that rises linearly from 0 in the first block to `rate` in the last, else 1 over the probability
-    of staying, so that the mean is 1. On the generator's device.
+    0 with a probability that rises linearly from 0 in the first block to `rate` in the last, else one over the
+    probability of staying, so that the mean is 1. On the generator's device.
     """
     keep_I11 = 1 - torch.linspace(0, rate, depth, device=generator.device)[:, None, None]
     drawn = torch.rand(depth, 2, batch, generator=generator, device=generator.device)

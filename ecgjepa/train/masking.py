@@ -55,8 +55,8 @@ def random_mask(config: MaskConfig, patches: int, generator: Generator) -> Tenso
 def block_mask(config: MaskConfig, patches: int, generator: Generator) -> Tensor:
     """Blocks of floor(P * ratio) neighbours, which may overlap; (P,) bool, True = hidden.
 
-    The start is uniform over all places at which the block fits, so that the last patch is hidden as well (the released code
-    leaves it out).
+    The start is uniform over all places at which the block fits, so that the last patch is hidden as well (the
+    released code leaves it out).
     """
     hidden_P = torch.zeros(patches, dtype=torch.bool)
     for _ in range(config.blocks):

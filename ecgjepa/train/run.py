@@ -110,7 +110,7 @@ class Run:
 
 
 class Log:
-    """Follows the steps: a progress bar, a row of `metrics.csv` every `run.log_every` steps, the clock of checkpoints."""
+    """Follows the steps: progress bar, a row of `metrics.csv` every `run.log_every` steps, the clock of checkpoints."""
 
     def __init__(self, run: Run, *, first_step: int, steps: int, steps_per_epoch: int, progress: bool) -> None:
         self.run, self.steps_per_epoch = run, steps_per_epoch
@@ -151,9 +151,8 @@ class Log:
         if not losses.isfinite().all():
             first = done - len(losses) + 1 + int(losses.isfinite().logical_not().nonzero()[0])
             self.run.write_info(status="failed")
-            raise RunError(
-                f"the loss is {losses[first - done - 1]:g} at step {first}; lower the learning rate, or use --precision fp32"
-            )
+            value = losses[first - done - 1].item()
+            raise RunError(f"the loss is {value:g} at step {first}: lower the learning rate, or use --precision fp32")
         records_per_s = len(losses) * self.run.config.training.batch_size / (time.monotonic() - self._logged)
         row = {"step": done, "epoch": done / self.steps_per_epoch, "loss": losses.mean().item(), "lr": lr}
         self.run.log(row | {"momentum": momentum, "records_per_s": records_per_s, "seconds": self.seconds})

@@ -29,7 +29,7 @@ class LeadEncoder(Encoder):
 
 
 def make_store(records: int = 400, seed: int = 0, exclusive: bool = False, **info: object) -> Store:
-    """Lead I tells the classes (with noise), lead II is noise. 5/8 train, 1/8 validation, 1/4 test; two records a patient.
+    """Lead I tells the classes (with noise), lead II is noise. 5/8 train, 1/8 validation; two records a patient.
 
     Args:
         exclusive: every record has exactly one class.

@@ -44,7 +44,7 @@ def test_percentile_interval_skips_undefined_resamples():
 
 
 def simulate(rng, patients, records_each=1):
-    """Scores of a positive and a negative half whose true AUROC is Phi(1 / sqrt(2)) = 0.760; records repeat their patient."""
+    """Half positives, half negatives; the true AUROC is Phi(1 / sqrt(2)) = 0.760; records repeat their patient."""
     labels = np.arange(patients) % 2 == 0
     scores = rng.standard_normal(patients) + labels
     names = np.repeat(np.arange(patients), records_each)

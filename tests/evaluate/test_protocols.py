@@ -1,4 +1,4 @@
-"""The two probes alone: the solution is scikit-learn's, the schedule is the published one, what cannot be learned is clear."""
+"""The two probes alone: scikit-learn's solution, the published schedule, clear errors for what cannot be learned."""
 
 import json
 

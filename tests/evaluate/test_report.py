@@ -2,9 +2,7 @@
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,12 +10,18 @@ import pytest
 
 from ecgjepa.evaluate import report
 from ecgjepa.evaluate.report import project_to_map, write_report
-from ecgjepa.evaluate.run_files import ReportError
 from ecgjepa.files import write_json
-from ecgjepa.signal import DEFAULT_CONTRACT
+from tests.evaluate.run_folders import (
+    PROBE,
+    Page,
+    interval,
+    result,
+    write_finished_run,
+    write_probe,
+    write_run,
+    write_store,
+)
 
-PROBE = "ptbxl-superdiagnostic-multilabel-strict-teacher"
-CLASSES = ["CD", "MI", "NORM"]
 HOSTILE = "<script>alert(1)</script>\"><img src=x onerror='alert(2)'>"
 
 
@@ -35,124 +39,9 @@ def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(report, "to_svg", lambda *_: "<svg></svg>")
 
 
-def write_store(folder: Path, names: list[str]) -> dict[str, int]:
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    np.save(folder / "signals.npy", rng.integers(-900, 900, (len(names), 8, 2500)).astype(np.int16))
-    pd.DataFrame({"record": names, "flags": [[] for _ in names]}).to_parquet(folder / "records.parquet")
-    account = {"candidates": 9, "kept": len(names), "changed": {"resampled": 2}, "flags": {"clipped": 1}}
-    account["refused"] = {"short": 4, "file_absent": 9 - len(names) - 4}
-    write_json(folder / "store.json", {"format": 1, "contract": DEFAULT_CONTRACT.to_dict(), "account": account})
-    return account
-
-
-def interval(value: float | None) -> dict[str, float | None]:
-    return {"value": value, "low": value and value - 0.03, "high": value and value + 0.03}
-
-
-def result(**changes: Any) -> dict[str, Any]:
-    def scores(auc: float) -> dict[str, Any]:
-        classes = {name: {"positives": 20, "auc": interval(auc), "f1": interval(0.4)} for name in CLASSES}
-        return {"macro": {"auc": interval(auc), "f1": interval(0.4)}, "classes": classes}
-
-    return {
-        "dataset": "ptbxl", "level": "superdiagnostic", "task": "multilabel", "protocol": "strict",
-        "encoder": "teacher", "seed": 0, "command": "ecgjepa probe --ckpt runs/tiny", "versions": {"torch": "2.13.0"},
-        "seconds": 12.0, "records": {"train": 700, "validation": 90, "test": 60}, "patients": {"test": 58},
-        "left_out": {"no label": 17}, "classes": CLASSES, "thresholds": {"f1": 0.5},
-        "selection": {"C": 0.01, "grid": [[0.01, 0.7], [0.1, 0.69]]},
-        "bootstrap": {"resamples": 1000, "unit": "patient", "seed": 0},
-        "models": {"pretrained": scores(0.777), "random": scores(0.711)},
-        "difference": {"auc": {"value": 0.066, "low": 0.031, "high": 0.102}, "f1": interval(0.01)},
-        "published": [{"model": "ST-MEM", "value": 0.88, "metric": "macro AUC", "source": "arXiv:2410.08559"}],
-        "warnings": ["These are 60 records, not the full test set."],
-    } | changes  # fmt: skip
-
-
-def write_probe(run_dir: Path, records: int = 60, **changes: Any) -> Path:
-    said = result(**changes)
-    folder = run_dir / "probes" / PROBE.replace("strict", said["protocol"])
-    folder.mkdir(parents=True)
-    write_json(folder / "result.json", said)
-    rng = np.random.default_rng(0)
-    names = [f"{r:05d}_hr" for r in range(records)]
-    label_RC = rng.random((records, len(said["classes"]))) < 0.4
-    table = {"record": names, "patient": names, "split": "test"}
-    for c, name in enumerate(said["classes"]):
-        table[f"label:{name}"] = label_RC[:, c].astype(int)
-        table |= {f"{model}:{name}": rng.random(records) for model in ("pretrained", "random")}
-    pd.DataFrame(table).to_parquet(folder / "predictions.parquet")
-    labels = [[name for name, has in zip(said["classes"], row, strict=True) if has] for row in label_RC]
-    features = list(rng.normal(size=(records, 8)).astype(np.float32))
-    embeddings = pd.DataFrame({"record": names, "split": "test", "labels": labels, "pretrained": features})
-    embeddings.to_parquet(folder / "embeddings.parquet")
-    return folder
-
-
-def write_run(run_dir: Path, **changes: Any) -> Path:
-    """A run folder with nothing but `run.json`, as it is one second after the start."""
-    run_dir.mkdir(parents=True)
-    info = {"status": "running", "command": "ecgjepa pretrain", "versions": {"torch": "2.13.0"}, "device": "cpu"}
-    info |= {"seed": 7, "config": {"mask": {"type": "block"}}, "stores": [], "steps": 200, "started": "2025-01-01"}
-    write_json(run_dir / "run.json", info | changes)
-    return run_dir
-
-
-def write_finished_run(tmp_path: Path) -> Path:
-    """A finished run with its store and one probe."""
-    account = write_store(tmp_path / "stores" / "ptbxl", ["00001_hr", "00002_hr"])
-    store = str(tmp_path / "stores" / "ptbxl")
-    run_dir = write_run(
-        tmp_path / "runs" / "tiny",
-        status="finished",
-        finished="2025-01-01T10:00:00+00:00",
-        seconds=3725.0,
-        parameters={"encoder": 85_400_000, "predictor": 11_000_000},
-        stores=[{"path": store, "dataset": "ptbxl", "records": 2, "checksum": "ab", "account": account}],
-        example={"store": store, "row": 1, "record": "00002_hr", "hidden_patches": [3, 4, 9], "patch_seconds": 0.2},
-    )
-    step = np.arange(20, 220, 20)
-    table = {"step": step, "epoch": step / 20, "loss": 1 / step, "lr": 1e-4, "momentum": 0.996, "seconds": step}
-    pd.DataFrame(table).to_csv(run_dir / "metrics.csv", index=False)
-    (run_dir / "config.toml").write_text("[mask]\ntype = 'block'  # the whole file\n")
-    write_probe(run_dir)
-    return run_dir
-
-
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     return write_finished_run(tmp_path)
-
-
-class Page(HTMLParser):
-    """What a browser would see: elements with their attributes, and the text."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.open = "", []
-        self.html = path.read_text(encoding="utf-8")
-        self.feed(self.html)
-        self.close()
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in ("meta", "link", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data + ("" if self.open[-1] in ("strong", "code") else " ")
-
-    def named(self, name: str) -> list[dict[str, str | None]]:
-        return [attributes for tag, attributes in self.elements if tag == name]
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +66,8 @@ def test_says_what_the_files_say(page: Page) -> None:
         "step 200 of 200, loss 0.0050", "Record 00002_hr", "3 of 50 patches", "Mask: block",
         "PTB-XL (superdiagnostic, multilabel, strict protocol): macro AUC 0.777, 0.066 above",
         "the 95 % interval of the difference excludes zero", "+0.066 +0.031 to +0.102", "0.711 0.681–0.741",
-        "Note. These are 60 records", "ST-MEM macro AUC 0.880 arXiv:2410.08559", "no label 17", "the 60 test records",
+        "Before you compare These are 60 records", "ST-MEM macro AUC 0.880 arXiv:2410.08559",
+        "no label 17", "Threshold, CD 0.250", "1 of 2 records trained on", "Pretrained on 1 ", "the 60 test records",
         "# the whole file",
     ):  # fmt: skip
         assert fact in page.text, fact
@@ -238,7 +128,13 @@ def test_what_a_file_says_is_text_and_never_markup(tmp_path: Path) -> None:
     tags = {tag for tag, _ in page.elements}
     assert not {"script", "img", "b"} & tags
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
-    for place in (f"Record {HOSTILE}", f"Note. {HOSTILE}", f"Mask: {HOSTILE}", f"{HOSTILE} 9", f"Left out: {HOSTILE}"):
+    for place in (
+        f"Record {HOSTILE}",
+        f"Before you compare {HOSTILE}",
+        f"Mask: {HOSTILE}",
+        f"{HOSTILE} 9",
+        f"Left out: {HOSTILE}",
+    ):
         assert place in page.text, place
 
 
@@ -290,6 +186,17 @@ def test_an_ecg_of_another_record_is_not_drawn(run_dir: Path) -> None:
     assert "is no longer the record 00002_hr" in Page(write_report(run_dir)).text
 
 
+def test_multiclass_shows_the_area_one_against_one(run_dir: Path) -> None:
+    said = result(task="multiclass", label_fraction=0.01)
+    said["models"]["pretrained"]["macro"]["auc_one_vs_one"] = interval(0.654)
+    write_json(run_dir / "probes" / PROBE / "result.json", said)
+    (run_dir / "probes" / ".half-written").mkdir()
+    page = Page(write_report(run_dir))
+    assert "Macro, one against one 0.654 0.624–0.684 –" in page.text
+    assert "PTB-XL · superdiagnostic · multiclass · 1 % of the labels" in page.text
+    assert "half-written" not in page.text
+
+
 def test_strict_stands_before_paper_and_all_are_compared(run_dir: Path) -> None:
     write_probe(run_dir, protocol="paper")
     page = Page(write_report(run_dir))
@@ -323,50 +230,6 @@ def test_an_undefined_score_is_a_dash(run_dir: Path) -> None:
     write_json(run_dir / "probes" / PROBE / "result.json", said)
     row = re.search(r"MI 20 (.*?) NORM 20", Page(write_report(run_dir)).text)[1]
     assert row == "0.777 0.747–0.807 – 0.400 0.370–0.430 0.400 0.370–0.430"
-
-
-def cut_in_half(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-
-
-def drop_column(file: Path) -> None:
-    table = pd.read_parquet(file)
-    table.drop(columns=table.columns[-1]).to_parquet(file)
-
-
-@pytest.mark.parametrize(
-    ("name", "breaks", "said"),
-    [
-        ("run.json", cut_in_half, "Invalid JSON"),
-        ("run.json", Path.unlink, "is not a run folder: no run.json"),
-        ("metrics.csv", lambda file: file.write_text("step,loss\n1,2\n"), "epoch"),
-        ("metrics.csv", lambda file: file.write_text("step,epoch,loss,lr,momentum\n1,2,x,3,4\n"), "'x'"),
-        (f"probes/{PROBE}/result.json", cut_in_half, "Invalid JSON"),
-        (f"probes/{PROBE}/result.json", lambda file: file.write_text("{}"), "dataset: Field required"),
-        (f"probes/{PROBE}/predictions.parquet", cut_in_half, "is not a Parquet file"),
-        (f"probes/{PROBE}/predictions.parquet", drop_column, "no column 'random:NORM'"),
-        (f"probes/{PROBE}/embeddings.parquet", drop_column, "no column 'pretrained'"),
-    ],
-)
-def test_a_broken_file_is_an_error_that_names_it(run_dir: Path, name: str, breaks: Any, said: str) -> None:
-    page = write_report(run_dir).read_bytes()
-    breaks(run_dir / name)
-    with pytest.raises(ReportError) as error:
-        write_report(run_dir)
-    assert said in str(error.value)
-    assert str(run_dir / name) in str(error.value) or name == "run.json"
-    assert (run_dir / "report.html").read_bytes() == page, "the old report is gone"
-    assert not list(run_dir.glob(".report*"))
-
-
-@pytest.mark.parametrize("kind", ["pretrained", "label"])
-def test_numbers_that_are_not_finite_are_an_error(run_dir: Path, kind: str) -> None:
-    file = run_dir / "probes" / PROBE / "predictions.parquet"
-    table = pd.read_parquet(file).astype({f"{kind}:CD": float})
-    table.loc[3, f"{kind}:CD"] = np.nan
-    table.to_parquet(file)
-    with pytest.raises(ReportError, match=re.escape(str(file))):
-        write_report(run_dir)
 
 
 def test_its_own_report_is_renewed_and_another_file_is_not(run_dir: Path, tmp_path: Path) -> None:
