@@ -24,7 +24,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from ecgjepa.config import ModelConfig
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.jepa import JEPA
-from ecgjepa.model.memory import keep_freed_memory
 from ecgjepa.model.tokens import patchify, take_patches
 from ecgjepa.model.transformer import drop_path_scales
 from ecgjepa.schedules import teacher_momentum
@@ -116,12 +115,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--plain-attention", choices=PLAIN_ATTENTION, default="masked")
-    parser.add_argument("--system-allocator", action="store_true", help="give freed memory back, both forms")
     args = parser.parse_args()
     device, batch, config = torch.device(args.device), args.batch_size, SIZES[args.size]
     torch.set_num_threads(args.threads)
-    if not args.system_allocator:
-        keep_freed_memory()
 
     generator = torch.Generator().manual_seed(0)
     ours = JEPA(config, DEFAULT_CONTRACT, generator=generator).to(device)

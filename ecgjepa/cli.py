@@ -16,7 +16,7 @@ DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis", "code15": "ab
 
 
 @click.group(cls=Stages, context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})
-@click.version_option(ecgjepa.__version__)
+@click.version_option(ecgjepa.__version__, prog_name="ecgjepa")
 @click.option("--traceback", is_flag=True, help="Show where in the code an error arose.")
 def main(traceback: bool) -> None:
     """Representations of the 12-lead ECG learned without labels: from raw files to a citable evaluation.

@@ -11,11 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 from matplotlib.figure import Figure
-from numpy import ndarray
 
 import ecgjepa
 from ecgjepa.data.store import Store, StoreError
@@ -29,6 +27,7 @@ from ecgjepa.evaluate.plots import (
     roc_curves,
     to_svg,
 )
+from ecgjepa.evaluate.projection import project_to_map
 from ecgjepa.evaluate.run_files import (
     ProbeSummary,
     ReportError,
@@ -137,7 +136,7 @@ def _example(run: RunInfo) -> Picture:
     try:
         store = Store.open(example.store)
     except StoreError as error:
-        return Picture(f"No ECG is drawn, because its store is not there (any more): {error}.")
+        return Picture(f"No ECG is drawn, because its store cannot be opened: {error}.")
     names, row, contract = store.records["record"], example.row, store.contract
     if not 0 <= row < len(store) or names.iloc[row] != example.record:
         return Picture(f"No ECG is drawn: row {row} of {example.store} is no longer the record {example.record}.")
@@ -220,19 +219,6 @@ def _map(file: Path, result: ProbeSummary, prefix: str, limit: int) -> Picture:
         f"nothing. Grey on the left: none or several of the labels; on the right, every record with that label."
     )
     return _picture(figure, f"{prefix}-map", "Two-dimensional map of the embeddings, coloured by label", caption)
-
-
-def project_to_map(features_RD: Float[ndarray, "records features"]) -> Float[ndarray, "records 2"]:
-    """Places on a map: standardised features, 50 principal components, t-SNE started from the first two, seed 0."""
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import StandardScaler
-
-    scaled_RD = StandardScaler().fit_transform(features_RD)
-    reduced = PCA(min(50, *scaled_RD.shape), svd_solver="full").fit_transform(scaled_RD)
-    perplexity = min(30.0, (len(features_RD) - 1) / 3)
-    places_R2 = TSNE(2, perplexity=perplexity, init="pca", random_state=0).fit_transform(reduced)
-    return places_R2.astype(np.float64)
 
 
 def _picture(figure: Figure, name: str, description: str, caption: str) -> Picture:

@@ -1,6 +1,7 @@
 """What a linear evaluation found: as files of a run folder, and as a table in the terminal."""
 
 import tempfile
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from tabulate import tabulate
 from ecgjepa.files import write_json
 
 RESULT, PREDICTIONS, EMBEDDINGS = "result.json", "predictions.parquet", "embeddings.parquet"
+WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,8 @@ class ProbeResult:
     @property
     def name(self) -> str:
         """Folder name that tells the evaluations of one run apart."""
-        parts = [self.summary[key] for key in ("dataset", "level", "task", "protocol", "encoder")]
-        if (fraction := self.summary["label_fraction"]) < 1:
-            parts.append(f"{100 * fraction:g}percent-seed{self.summary['seed']}")
-        return "-".join(parts)
+        keys = ("dataset", "level", "task", "protocol", "encoder", "label_fraction", "seed")
+        return folder_name(*(self.summary[key] for key in keys))
 
     def save(self, directory: Path | str, overwrite: bool = False) -> None:
         """Write `result.json`, `predictions.parquet` and `embeddings.parquet`: all of them or none.
@@ -59,6 +59,14 @@ class ProbeResult:
                 (finished / file).replace(directory / file)
 
 
+def folder_name(
+    dataset: str, level: str, task: str, protocol: str, encoder: str, label_fraction: float = 1.0, seed: int = 0
+) -> str:
+    """What `ProbeResult.name` will be, to refuse an existing folder before anything is computed."""
+    part = [f"{100 * label_fraction:g}percent-seed{seed}"] if label_fraction < 1 else []
+    return "-".join([dataset, level, task, protocol, encoder, *part])
+
+
 def format_table(result: ProbeResult) -> str:
     """The result for a terminal: scores with 95 % intervals, random weights beside, what is published, and warnings."""
     summary = result.summary
@@ -68,7 +76,7 @@ def format_table(result: ProbeResult) -> str:
             [row["model"], row["metric"], f"{row['value']:.3f}", row["source"]] for row in summary["published"]
         ]
         blocks.append(tabulate(published, ["published", "metric", "value", "source"], disable_numparse=True))
-    blocks += [f"WARNING: {warning}" for warning in summary["warnings"]]
+    blocks += [textwrap.fill(f"WARNING: {warning}", WIDTH) for warning in summary["warnings"]]
     return "\n\n".join(blocks)
 
 
@@ -91,18 +99,15 @@ def _table(summary: dict[str, Any], metric: str, title: str) -> str:
 
 
 def _headline(summary: dict[str, Any]) -> str:
-    parts = [
-        f"{split} {count:,} records of {summary['patients'][split]:,} patients"
-        for split, count in summary["records"].items()
-        if count
+    counts = [
+        f"{split} {count:,} ({summary['patients'][split]:,})" for split, count in summary["records"].items() if count
     ]
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in summary["left_out"].items() if count)
-    resamples = summary["bootstrap"]["resamples"]
+    left_out = [f"{count:,} {reason}" for reason, count in summary["left_out"].items() if count]
     lines = [
         f"{summary['dataset']} {summary['level']}, {summary['task']}, {summary['protocol']} protocol, "
         f"{summary['encoder']} encoder, seed {summary['seed']}",
-        "; ".join(parts) + (f"; left out: {left_out}" if left_out else ""),
-        f"[95 % intervals from {resamples:,} resamples of the test patients]",
+        f"records (patients): {', '.join(counts)}" + (f"; left out: {', '.join(left_out)}" if left_out else ""),
+        f"[95 % intervals from {summary['bootstrap']['resamples']:,} resamples of patients; differences are paired]",
     ]
     if summary["selection"]:
         chosen = [summary["selection"]["C"], summary["models"]["random"]["selection"]["C"]]
@@ -110,10 +115,8 @@ def _headline(summary: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _score(interval: dict[str, float | None] | None, number: str = ".3f") -> str:
-    if interval is None or interval["value"] is None:
-        return "-"
+def _score(interval: dict[str, float | None], number: str = ".3f") -> str:
     value, low, high = (interval[key] for key in ("value", "low", "high"))
-    if low is None or high is None:
-        return f"{value:{number}}"
+    if value is None or low is None or high is None:
+        return "-"
     return f"{value:{number}} [{low:{number}}, {high:{number}}]"

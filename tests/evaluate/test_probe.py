@@ -12,9 +12,8 @@ from sklearn.metrics import f1_score, roc_auc_score
 from ecgjepa.evaluate import result as result_module
 from ecgjepa.evaluate.probe import run_probe
 from ecgjepa.evaluate.published import FULL_SIZES, NUMBERS, comparison_warnings, published_numbers
-from ecgjepa.evaluate.result import format_table
-from ecgjepa.evaluate.run_files import ProbeResult as ReportSchema
-from ecgjepa.evaluate.run_files import read_json
+from ecgjepa.evaluate.result import folder_name, format_table
+from ecgjepa.evaluate.run_files import ProbeSummary, read_json
 from ecgjepa.signal import SignalContract
 
 from .fakes import CLASSES, CONTRACT, LeadEncoder, make_store, with_records
@@ -72,6 +71,7 @@ def test_the_summary_says_what_was_done(strict):
     assert grid[summary["selection"]["C"]] == max(grid.values())
     assert len(summary["models"]["random"]["selection"]["grid"]) == len(grid)
     assert strict.name == "ptbxl-superdiagnostic-multilabel-strict-teacher"
+    assert strict.name == folder_name("ptbxl", "superdiagnostic", "multilabel", "strict", "teacher")
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
@@ -178,7 +178,7 @@ def test_saved_files_hold_what_the_report_reads(strict, tmp_path):
         "result.json",
     ]
     assert sorted(path.name for path in folder.parent.iterdir()) == [strict.name]
-    assert read_json(folder / "result.json", ReportSchema).models["pretrained"].macro.auc.value > 0.7
+    assert read_json(folder / "result.json", ProbeSummary).models["pretrained"].macro.auc.value > 0.7
     predictions = pd.read_parquet(folder / "predictions.parquet")
     assert list(predictions.columns[:6]) == ["record", "patient", "split", "label:CD", "pretrained:CD", "random:CD"]
     assert len(predictions) == 100
@@ -222,7 +222,8 @@ def test_the_table_shows_scores_random_weights_difference_and_literature(strict)
     assert "arXiv:2410.08559" in text
     assert "0.912" in text
     assert "WARNING: These are not the full data: the store has 400 records" in text
-    assert max(len(line) for line in text.splitlines() if "WARNING" not in line) <= 100
+    assert "records (patients): train 250 (125), validation 50 (25), test 100 (50)\n" in text
+    assert max(len(line) for line in text.splitlines()) <= 100
 
 
 @pytest.mark.parametrize(

@@ -31,9 +31,11 @@ def test_path_scale_reaches_the_student_and_not_the_teacher(
     target = jepa.target
     monkeypatch.setattr(jepa, "target", lambda *given: targets.append(target(*given)) or targets[-1])
     path_scale = drop_path_scales(0.9, jepa.student.config.depth, 5, generator)
+    for weights in jepa.parameters():
+        weights.data.normal_(std=0.5, generator=generator)  # initial weights are too small to tell
     losses = [jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN, scale) for scale in (None, path_scale)]
     assert torch.equal(*targets)
-    assert losses[0] != losses[1]
+    assert abs(losses[0] - losses[1]) > 1e-3
 
 
 def test_target_is_normalised_and_has_no_gradient(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
@@ -79,9 +81,9 @@ def test_bfloat16_is_near_float32(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
 
 
 def test_a_few_steps_lower_the_loss(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
-    optimizer = torch.optim.AdamW([weights for weights in jepa.parameters() if weights.requires_grad], lr=1e-3)
+    optimizer = torch.optim.AdamW([weights for weights in jepa.parameters() if weights.requires_grad], lr=1e-2)
     losses = []
-    for _ in range(20):
+    for _ in range(40):
         loss = jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN)
         loss.backward()
         optimizer.step()
@@ -91,7 +93,6 @@ def test_a_few_steps_lower_the_loss(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
-@pytest.mark.slow
 def test_compiles_in_one_graph(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(jepa.loss, backend="eager", fullgraph=True)
