@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "train": {"", "signal", "config", "files", "errors", "schedules", "data", "model", "checkpoint", "evaluate"},
     "demo": {"", "signal", "config", "files", "errors", "data", "model", "checkpoint", "evaluate", "train"},
     "flags": {"config", "errors"},
+    "__main__": {"cli"},
     "cli": {
         "",
         "signal",

@@ -17,7 +17,7 @@ def project_to_map(features_RD: Float[ndarray, "records features"]) -> Float[nda
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
     from sklearn.preprocessing import StandardScaler
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
         scaled_RD = StandardScaler().fit_transform(features_RD)

@@ -26,7 +26,7 @@ from ecgjepa.model.jepa import JEPA
 from ecgjepa.model.transformer import drop_path_scales
 from ecgjepa.schedules import learning_rate, teacher_momentum
 from ecgjepa.train.masking import draw_mask
-from ecgjepa.train.run import Log, Run
+from ecgjepa.train.run import Log, Run, now
 
 _MASK, _DROP_PATH = 1, 2  # streams of chance of one seed
 
@@ -119,6 +119,7 @@ def pretrain(
             if stopped or log.checkpoint_is_due() or step + 1 == steps:
                 save(run, model, optimizer, step + 1, log.seconds)
             if stopped:
+                run.write_info(status="stopped")
                 return Outcome(run.path, step + 1, steps, stopped[0])
     save_model(
         run.path / "model",
@@ -127,7 +128,7 @@ def pretrain(
         steps=steps,
         stores=[store["path"] for store in run.info["stores"]],
     )
-    run.write_info(status="finished", seconds=round(log.seconds, 1))
+    run.write_info(status="finished", finished=now())
     return Outcome(run.path, steps, steps)
 
 
@@ -171,7 +172,7 @@ def save(run: Run, model: JEPA, optimizer: AdamW, step: int, seconds: float) -> 
             "description": describe_model(model.student),
         }
     )
-    run.write_info(status="stopped", steps_done=step, seconds=round(seconds, 1))
+    run.write_info(steps_done=step, seconds=round(seconds, 1))
 
 
 def restore(run: Run, model: JEPA, optimizer: AdamW) -> int:
