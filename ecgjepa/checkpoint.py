@@ -78,11 +78,12 @@ def load_encoder(path: Path | str, which: Which = "teacher", *, heads: int = PUB
 
 
 def read_notes(path: Path | str) -> dict[str, Any]:
-    """What `config.json` of a run or model folder says; empty for a published file or an unfinished run."""
+    """What was noted when a model was saved, its `seed` among it; empty for a published file."""
     for directory in (Path(path) / "model", Path(path)):
         if (directory / "config.json").is_file():
             return _read_config(directory / "config.json")
-    return {}
+    unfinished = Path(path) / "checkpoints" / "last.pt"
+    return dict(load_pickle(unfinished)["description"]) if unfinished.is_file() else {}
 
 
 def random_twin(encoder: Encoder, seed: int) -> Encoder:
@@ -171,6 +172,8 @@ def _load_published(file: Path, heads: int) -> Encoder:
     checkpoint = load_pickle(file)
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("encoder"), dict):
         raise CheckpointError(f"{file} is not in the published form: expected {{'encoder': weights, 'epoch': number}}")
+    if not all(isinstance(key, str) and isinstance(value, Tensor) for key, value in checkpoint["encoder"].items()):
+        raise CheckpointError(f"{file}: the encoder's weights must be tensors by name")
     try:
         config = infer_model_config(checkpoint["encoder"], heads)
         state = published_to_ours(checkpoint["encoder"])

@@ -12,7 +12,8 @@ from ecgjepa.config import load_config
 from ecgjepa.flags import Stages, config_flags
 
 DATASETS = ("ptbxl", "shaoxing", "code15", "cpsc", "folder")  # `ecgjepa.data.datasets.DATASETS`, without importing it
-DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis", "code15": "abnormality"}
+LABELLED = ("ptbxl", "cpsc")  # those with a test split
+DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis"}
 
 
 @click.group(cls=Stages, context_settings={"token_normalize_func": lambda name: name.replace("_", "-")})
@@ -73,15 +74,19 @@ def pretrain(
     }
     if resume and out is not None and config_file is None and (out / "config.toml").is_file():
         config_file = out / "config.toml"
-    load_config(config_file, overrides)  # a wrong setting is found before an hour of preparing
+    if resume and out is None:
+        raise click.UsageError("--resume needs --out, the run to go on with")
+    config = load_config(config_file, overrides)  # a wrong setting is found before an hour of preparing
+    if out is not None and (out / "run.json").is_file() and not resume:
+        raise FileExistsError(f"{out} holds a run already; --resume goes on with it")
     from ecgjepa.data.prepare import cached_store
     from ecgjepa.train.pretrain import new_run_path, pretrain
 
     raw = {"shaoxing": data_dir_shao, "code15": data_dir_code15, "ptbxl": data_dir_ptbxl}
     prepared = [cached_store(name, folder, cache_dir).path for name, folder in raw.items() if folder is not None]
     if prepared:
-        overrides["data.stores"] = [*overrides.get("data.stores", ()), *map(str, prepared)]
-    config = load_config(config_file, overrides)
+        overrides["data.stores"] = [*config.data.stores, *map(str, prepared)]
+        config = load_config(config_file, overrides)
     outcome = pretrain(config, out or new_run_path(), resume=resume, command=command_line())
     if outcome.stopped_by is not None:
         click.echo(f"{outcome.path}: stopped after step {outcome.step} of {outcome.steps}; --resume goes on", err=True)
@@ -92,7 +97,7 @@ def pretrain(
 @main.command()
 @click.option("--ckpt", "--ckpt-dir", required=True, type=click.Path(path_type=Path), help="Run folder or .pth file.")
 @click.option("--store", type=click.Path(path_type=Path), help="A prepared store with labels.")
-@click.option("--dataset", type=click.Choice(DATASETS), help="Layout of --data-dir.")
+@click.option("--dataset", type=click.Choice(LABELLED), help="Layout of --data-dir.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Raw folder; prepared once, in the cache.")
 @click.option("--task", type=click.Choice(["multilabel", "multiclass"]), default="multilabel", show_default=True)
 @click.option("--level", help="Label level; superdiagnostic for PTB-XL if not given.")
@@ -137,8 +142,9 @@ def probe(
     from ecgjepa.data.prepare import cached_store
     from ecgjepa.data.store import Store
     from ecgjepa.evaluate.probe import run_probe
-    from ecgjepa.evaluate.result import format_table
+    from ecgjepa.evaluate.result import folder_name, format_table
 
+    processor = choose_device(device)
     pretrained = load_encoder(ckpt, encoder)
     if store is not None:
         labelled = Store.open(store)
@@ -147,6 +153,11 @@ def probe(
     level = level or DEFAULT_LEVELS.get(labelled.info["dataset"])
     if level is None:
         raise click.UsageError(f"--level is needed: this store has {sorted(labelled.info['levels']) or 'no labels'}")
+    encoder_name = "published" if ckpt.is_file() else encoder
+    name = folder_name(labelled.info["dataset"], level, task, protocol, encoder_name, data_percentage, seed)
+    folder = out or (ckpt / "probes" if ckpt.is_dir() else Path("probes") / ckpt.stem) / name
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} exists already; --overwrite replaces it")
     result = run_probe(
         labelled,
         pretrained,
@@ -154,15 +165,14 @@ def probe(
         level=level,
         task=task,
         protocol=protocol,
-        encoder_name="published" if ckpt.is_file() else encoder,
+        encoder_name=encoder_name,
         seed=seed,
         label_fraction=data_percentage,
         resamples=resamples,
         batch_size=batch_size,
-        device=choose_device(device),
+        device=processor,
         command=command_line(),
     )
-    folder = out or (ckpt / "probes" if ckpt.is_dir() else Path("probes") / ckpt.stem) / result.name
     result.save(folder, overwrite=overwrite)
     click.echo(format_table(result))
     click.echo(f"\n{folder}")
@@ -192,7 +202,7 @@ def demo(out: Path, seed: int, overwrite: bool) -> None:
 
 def command_line() -> str:
     """What the user typed."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join(["ecgjepa", *sys.argv[1:]])
 
 
 def describe_account(account: dict[str, Any]) -> str:

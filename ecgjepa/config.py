@@ -80,19 +80,33 @@ class TrainingConfig(Section):
     batch_size: int = Field(128, ge=1, description="records of one step")
     lr: float = Field(2.5e-5, gt=0, description="peak learning rate")
     lr_min: float = Field(1e-6, ge=0, description="learning rate at the start of the warm-up and at the end")
-    warmup_epochs: float = Field(5, ge=0, description="epochs of linear warm-up")
+    warmup_epochs: float = Field(5, ge=0, description="epochs of linear warm-up; a tenth of the run if it has fewer")
     weight_decay: float = Field(0.05, ge=0, description="AdamW's decay of matrices; biases and norms have none")
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's running averages")
     momentum: tuple[float, float] = Field((0.996, 1.0), description="teacher momentum at the first and the last step")
     seed: int = Field(0, ge=0, description="of weights, order, masks and drop-path")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="of the matrix products (autocast)")
 
+    @model_validator(mode="after")
+    def _possible(self) -> "TrainingConfig":
+        for name, pair, high in (("betas", self.betas, 1.0), ("momentum", self.momentum, 1.0 + 1e-12)):
+            if not all(0 <= value < high for value in pair):
+                raise ValueError(f"{name} must lie in 0 to 1, found {pair}")
+        if self.lr_min > self.lr:
+            raise ValueError(f"lr_min {self.lr_min} is above the peak lr {self.lr}")
+        return self
+
+    @property
+    def warmup(self) -> float:
+        """Epochs of warm-up that fit the run."""
+        return self.warmup_epochs if self.warmup_epochs <= self.epochs else self.epochs / 10
+
 
 class DataConfig(Section):
     """What is trained on."""
 
     stores: tuple[str, ...] = Field((), description="folders made by `ecgjepa prepare`")
-    held_out: bool = Field(
+    include_held_out: bool = Field(
         False, description="train on validation and test records too; any evaluation on them is then spoilt"
     )
 
@@ -136,6 +150,8 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
     for key, value in (overrides or {}).items():
         if value is not None:
             section, _, name = key.partition(".")
+            if not isinstance(values.get(section, {}), dict):
+                raise ConfigError(f"{path}: {section} must be a section, found {values[section]!r}")
             values[section] = {**values.get(section, {}), name: value}
     try:
         return Config.model_validate(values)

@@ -12,6 +12,7 @@ from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
 
 LABELLED_RECORDS, UNLABELLED_RECORDS = 600, 200
 LEVEL = "all"
+MARKER = "THIS-IS-A-DEMO.txt"
 # Large enough to learn something in two minutes on two cores, and no larger.
 SETTINGS = {
     "model.width": 96,
@@ -47,13 +48,18 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
     from ecgjepa.train.pretrain import pretrain
 
     _clear(out, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARKER).write_text("Made by `ecgjepa demo`; `--overwrite` deletes this folder.\n", encoding="utf-8")
     began = time.monotonic()
     click.echo(f"1/5  Synthetic ECGs as WFDB and HDF5 files, in the layouts of PTB-XL and CODE-15%: {out / 'raw'}")
     write_ptbxl_archive(out / "raw" / "ptbxl", LABELLED_RECORDS, seed, progress=True)
     write_code15_archive(out / "raw" / "code15", UNLABELLED_RECORDS, seed + 1, progress=True)
 
     click.echo(f"2/5  Files -> stores: {out / 'stores'}")
-    stores = [prepare(name, out / "raw" / name, out / "stores" / name) for name in ("ptbxl", "code15")]
+    stores = [
+        prepare(layout, out / "raw" / layout, out / "stores" / layout, name=f"synthetic {layout}")
+        for layout in ("ptbxl", "code15")
+    ]
 
     click.echo(f"3/5  Pretraining without labels: {out / 'run'}")
     paths = [str(store.path) for store in stores]
@@ -80,6 +86,6 @@ def _clear(out: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
-    if not (out / "raw" / "ptbxl" / "ptbxl_database.csv").is_file():
+    if not (out / MARKER).is_file():
         raise FileExistsError(f"{out} is not empty and holds no demo: it is left as it is")
     shutil.rmtree(out)

@@ -5,7 +5,6 @@ Every signal enters through `standardize()`: in preparing, training, evaluation 
 Axes: L leads, S samples.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,9 @@ FLAT_MV = 1e-6
 # A standard 12-lead ECG has a median peak-to-peak amplitude of 1-2 mV; outside of this range the header's gain is in
 # doubt.
 PLAUSIBLE_MEDIAN_PEAK_TO_PEAK_MV = (0.05, 20.0)
+
+# Below, no QRS is left; above, the header is in error.
+PLAUSIBLE_SAMPLING_RATE_HZ = (50.0, 20_000.0)
 
 # Einthoven and Goldberger: every limb lead as a combination (of I, of II).
 LIMB_LEADS = {
@@ -130,7 +132,7 @@ class Recording:
         name: what the record is called in every message and table.
         signal_mv: (L, S) samples in mV; NaN where the file says a sample is invalid.
         leads: L names as written in the file.
-        sampling_rate_hz: samples per second, any positive number.
+        sampling_rate_hz: samples per second, 50 to 20,000.
         comments: free text lines of the header (age, sex, diagnoses).
     """
 
@@ -147,12 +149,10 @@ class Recording:
                 "malformed",
                 f"{len(self.leads)} lead names for a signal of shape {self.signal_mv.shape}, expected (leads, samples)",
             )
-        if not (math.isfinite(self.sampling_rate_hz) and self.sampling_rate_hz > 0):
-            raise RefusedRecordError(
-                self.name,
-                "malformed",
-                f"sampling rate {self.sampling_rate_hz} Hz, expected a positive number",
-            )
+        low, high = PLAUSIBLE_SAMPLING_RATE_HZ
+        if not low <= self.sampling_rate_hz <= high:
+            found = f"sampling rate {self.sampling_rate_hz} Hz, expected {low:g} to {high:g} Hz"
+            raise RefusedRecordError(self.name, "malformed", found)
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def standardize(recording: Recording, contract: SignalContract = DEFAULT_CONTRAC
     ends, take the first `contract.seconds`, refuse what is not finite or flat on every lead, resample.
 
     Raises:
-        RefusedRecordError: `missing_lead`, `duplicate_lead`, `short`, `not_finite`, `flat` or `malformed`.
+        RefusedRecordError: `missing_lead`, `duplicate_lead`, `short`, `padded`, `not_finite` or `flat`.
     """
     changes: list[str] = []
     signal_mv, derived = _select_leads(recording, contract.leads)
@@ -217,7 +217,7 @@ def resample(
 
     if contract.resampling == "fft":
         return resample_fft(signal_mv, contract.samples, axis=1)
-    ratio = Fraction(contract.sampling_rate_hz) / Fraction(sampling_rate_hz).limit_denominator(10_000)
+    ratio = Fraction(contract.sampling_rate_hz) / Fraction(sampling_rate_hz).limit_denominator(100)
     resampled = resample_poly(signal_mv, ratio.numerator, ratio.denominator, axis=1, padtype="line")
     missing = contract.samples - resampled.shape[1]
     # The number of source samples is rounded, so the result may be one sample off.
@@ -263,7 +263,7 @@ def _take_window(recording: Recording, signal_mv: ndarray, contract: SignalContr
         first = 0
     if samples - last <= tolerance:
         last = samples
-    if last - first < needed and last - first + tolerance < needed:
+    if last - first + tolerance < needed:
         padded = f" after {samples - (last - first)} samples of zero padding" if last - first < samples else ""
         raise RefusedRecordError(
             recording.name,
@@ -275,7 +275,7 @@ def _take_window(recording: Recording, signal_mv: ndarray, contract: SignalContr
         raise RefusedRecordError(
             recording.name, "short", f"{samples / rate:.3f} s, expected at least {contract.seconds:g} s"
         )
-    if first:
+    if first or last < samples:
         changes.append("padding_removed")
     if samples > needed:
         changes.append("cropped")

@@ -48,6 +48,7 @@ def test_wrong_settings_are_found_before_any_work(tmp_path: Path) -> None:
     assert "unknown key 'training.learningrate'" in failed("pretrain", "--config", tmp_path / "a.toml")
     assert "least <= largest" in failed("pretrain", "--mask-scale", 0.7, 0.6)
     assert "give --store" in failed("pretrain", "--out", tmp_path / "run")
+    assert "--resume needs --out" in failed("pretrain", "--resume")
     assert "give either --store" in failed("probe", "--ckpt", tmp_path)
 
 

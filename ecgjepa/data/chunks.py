@@ -1,6 +1,7 @@
 """One chunk of a listing -> one array of kept signals and one table of what happened to every record."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,31 @@ def prepare_chunk(
             signals.append(signal_uv)
         except RefusedRecordError as refusal:
             row |= {"kept": False, "reason": refusal.reason, "detail": refusal.detail}
+        except (MemoryError, OSError):
+            raise  # the machine's trouble, not the record's
+        except Exception as error:  # one record that nobody foresaw must not end the load of all others
+            row |= {"kept": False, "reason": "unreadable", "detail": f"{type(error).__name__}: {error}"}
         rows.append(candidate | row)
     with atomic_path(stem.with_suffix(".npy")) as file:
-        np.save(
-            file,
-            np.stack(signals) if signals else np.empty((0, len(contract.leads), contract.samples), np.int16),
-        )
+        write_signals(file, len(signals), contract, signals)
     with atomic_path(stem.with_suffix(".parquet")) as file:
         pd.DataFrame(rows).to_parquet(file)
     return len(chunk)
+
+
+def write_signals(path: Path, records: int, contract: SignalContract, signals: Iterable[ndarray]) -> None:
+    """Write an int16 `.npy` file of (N, L, S) piece by piece; a full disk is an OSError, unlike with a memory map.
+
+    Args:
+        records: N, known before.
+        signals: arrays of one or several records.
+    """
+    shape = (records, len(contract.leads), contract.samples)
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype("<i2")), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        written: int = sum(file.write(piece.astype("<i2", copy=False).tobytes()) for piece in signals)
+    assert written == 2 * math.prod(shape), "as many records as were promised"
 
 
 def _read(candidate: dict[str, Any]) -> Recording:

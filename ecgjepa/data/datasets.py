@@ -17,6 +17,7 @@ from ecgjepa.data.labels import (
     cpsc2018_labels,
     ptbxl_labels,
     ptbxl_levels,
+    read_scp_codes,
 )
 
 
@@ -52,7 +53,7 @@ def list_records(dataset: str, data_dir: Path | str) -> Listing:
     """
     if dataset not in DATASETS:
         raise DatasetError(f"unknown data set {dataset!r}, expected one of {', '.join(DATASETS)}")
-    folder = Path(data_dir).expanduser()
+    folder = Path(data_dir).expanduser().resolve()
     if not folder.is_dir():
         raise DatasetError(f"{dataset}: no folder {folder}")
     listing = DATASETS[dataset](folder)
@@ -67,10 +68,17 @@ def list_records(dataset: str, data_dir: Path | str) -> Listing:
 
 def list_ptbxl(folder: Path) -> Listing:
     """PTB-XL (Wagner et al. 2020): two tables and `records500/`; folds 9 and 10 are validation and test."""
-    table = _read_csv(folder, "ptbxl_database.csv", ["ecg_id", "patient_id", "scp_codes", "strat_fold", "filename_hr"])
+    columns = ["patient_id", "age", "sex", "scp_codes", "strat_fold", "filename_hr"]
+    table = _read_csv(folder, "ptbxl_database.csv", columns)
     statements = _read_csv(folder, "scp_statements.csv", ["diagnostic", "diagnostic_class"], index_col=0)
     levels = ptbxl_levels(statements)
     paths = [folder / f"{name}.hea" for name in table["filename_hr"]]
+    codes_of = []
+    for path, text in zip(paths, table["scp_codes"], strict=True):
+        try:
+            codes_of.append(read_scp_codes(text))
+        except ValueError as error:
+            raise DatasetError(f"ptbxl_database.csv, record {path.stem}: {error}") from error
     records = pd.DataFrame(
         {
             "record": [path.stem for path in paths],
@@ -82,7 +90,7 @@ def list_ptbxl(folder: Path) -> Listing:
             "sex": table["sex"].map({0: "male", 1: "female"}),
         }
         | {
-            f"labels_{level}": [ptbxl_labels(codes, class_of) for codes in table["scp_codes"]]
+            f"labels_{level}": [ptbxl_labels(codes, class_of) for codes in codes_of]
             for level, class_of in levels.items()
         }
     )
@@ -100,7 +108,7 @@ def list_shaoxing(folder: Path) -> Listing:
 
 def list_cpsc2018(folder: Path) -> Listing:
     """CPSC2018 in the form of the PhysioNet/CinC Challenge 2020: folders `g1` to `g7`; `g7` is the test split."""
-    headers = sorted(folder.glob("g[0-9]*/*.hea"))
+    headers = sorted(folder.glob("g[1-7]/*.hea"))
     if not headers:
         raise DatasetError(f"cpsc: no header in {folder}, expected folders g1 to g7 with A*.hea")
     records = _wfdb_records(headers)

@@ -72,14 +72,25 @@ def ptbxl_levels(statements: pd.DataFrame) -> dict[str, dict[str, str]]:
     }
 
 
-def ptbxl_labels(scp_codes: str, class_of: dict[str, str]) -> list[str] | None:
+def read_scp_codes(text: str) -> tuple[str, ...]:
+    """Codes of a cell such as `{'NORM': 100.0, 'SR': 0.0}`; raises ValueError if it is not of that form."""
+    try:
+        codes = ast.literal_eval(text)
+    except (SyntaxError, ValueError, TypeError) as error:
+        raise ValueError(f"scp_codes {text!r}, expected the form {{'NORM': 100.0}}") from error
+    if not isinstance(codes, dict):
+        raise ValueError(f"scp_codes {text!r}, expected the form {{'NORM': 100.0}}")
+    return tuple(codes)
+
+
+def ptbxl_labels(codes: Iterable[str], class_of: dict[str, str]) -> list[str] | None:
     """Class names of one record at one level: every code whatever its likelihood; None if the level has none of them.
 
     Args:
-        scp_codes: a string such as `{'NORM': 100.0, 'SR': 0.0}`.
+        codes: those of `read_scp_codes`.
         class_of: one level of `ptbxl_levels()`.
     """
-    return sorted({class_of[code] for code in ast.literal_eval(scp_codes) if code in class_of}) or None
+    return sorted({class_of[code] for code in codes if code in class_of}) or None
 
 
 def cpsc2018_labels(codes: Iterable[str]) -> list[str] | None:

@@ -15,6 +15,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -23,11 +25,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
 import ecgjepa
-from ecgjepa.data.chunks import prepare_chunk
+from ecgjepa.data.chunks import prepare_chunk, write_signals
 from ecgjepa.data.datasets import Listing, list_records
 from ecgjepa.data.store import DESCRIPTION, FORMAT, RECORDS, REFUSED, SIGNALS, Store, sha256_of
 from ecgjepa.errors import PrepareError
@@ -35,6 +38,9 @@ from ecgjepa.files import atomic_path, write_json
 from ecgjepa.signal import DEFAULT_CONTRACT, SignalContract
 
 CHUNK_RECORDS = 128
+# Changes whenever the same file would give another row, so that nothing made by older rules is taken for new.
+RULES = 1
+PLAN = "plan.json"
 
 
 def prepare(
@@ -42,6 +48,7 @@ def prepare(
     data_dir: Path | str,
     out: Path | str,
     *,
+    name: str | None = None,
     contract: SignalContract = DEFAULT_CONTRACT,
     workers: int | None = None,
     overwrite: bool = False,
@@ -52,7 +59,8 @@ def prepare(
     Args:
         dataset: one of `ecgjepa.data.datasets.DATASETS`.
         data_dir: its folder, in the layout of its publisher.
-        out: folder of the store; must not exist unless `overwrite`.
+        out: folder of the store; must not exist unless `overwrite`, which replaces a store and nothing else.
+        name: what the store calls itself, if its records are not those of `dataset` but only laid out like them.
         contract: leads, rate, duration and resampling.
         workers: processes; all processors if None.
         progress: show a bar with the time that is left.
@@ -62,26 +70,27 @@ def prepare(
         FileExistsError: `out` exists, or holds an unfinished store of something else.
         PrepareError: no record could be kept, or the disk is (or would be) full.
     """
-    out = Path(os.path.abspath(out))
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
-    listing = list_records(dataset, data_dir)
+    out, data_dir = Path(os.path.abspath(out)), Path(data_dir).expanduser().resolve()
+    _check_free(out, data_dir, overwrite)
     building = out.with_name(out.name + ".building")
-    plan = _plan(listing, contract)
-    _claim(building, plan, overwrite)
-    try:
-        _check_space(out.parent, len(listing.records), contract)
-        _run_chunks(listing, contract, building, workers or os.cpu_count() or 1, progress)
-        _join(listing, contract, building, {"data_dir": str(Path(data_dir).resolve()), **plan})
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise PrepareError(
-            f"the disk of {out.parent} is full; {building} keeps what is done: make room and run the same command again"
-        ) from error
-    if out.exists():
-        shutil.rmtree(out)
-    building.rename(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with _only_one(out):
+        listing = list_records(dataset, data_dir)
+        listing = replace(listing, dataset=name or listing.dataset)
+        plan = _plan(listing, contract)
+        if not _is_finished(building, plan):
+            _claim(building, plan, overwrite)
+            try:
+                _run_chunks(listing, contract, building, workers or os.cpu_count() or 1, progress)
+                _join(listing, contract, building, {"data_dir": str(data_dir), **plan})
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                raise PrepareError(
+                    f"the disk of {out.parent} is full; {building} keeps what is done: "
+                    "make room and run the same command again"
+                ) from error
+        _put_in_place(building, out)
     return Store.open(out)
 
 
@@ -101,14 +110,21 @@ def cached_store(
     """
     root = Path(cache_dir or os.environ.get("ECGJEPA_CACHE") or user_cache_path("ecgjepa", appauthor=False) / "stores")
     store = root / f"{dataset}-{fingerprint(list_records(dataset, data_dir), contract)[:16]}"
-    if store.exists():
-        return Store.open(store)
-    return prepare(dataset, data_dir, store, contract=contract, workers=workers, progress=progress)
+    if not store.exists():
+        try:
+            return prepare(dataset, data_dir, store, contract=contract, workers=workers, progress=progress)
+        except FileExistsError:
+            if not store.exists():
+                raise  # else another process has made it meanwhile
+    return Store.open(store)
 
 
 def fingerprint(listing: Listing, contract: SignalContract) -> str:
-    """A hash of what would be prepared: data set, contract, the table, and name, size and time of every file."""
-    digest = hashlib.sha256(json.dumps([listing.dataset, contract.to_dict()]).encode())
+    """A hash of what would be prepared: rules, data set, contract, the table, and name, size and time of the files.
+
+    Of a WFDB record these are its `.hea`, `.dat` and `.mat`.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT, RULES, listing.dataset, contract.to_dict()]).encode())
     digest.update(listing.records.to_json(orient="values").encode())
     for path in sorted(set(listing.records["path"].dropna())):
         signal_files = [Path(path), Path(path).with_suffix(".dat"), Path(path).with_suffix(".mat")]
@@ -125,10 +141,54 @@ def _plan(listing: Listing, contract: SignalContract) -> dict[str, Any]:
     }
 
 
+def _check_free(out: Path, data_dir: Path, overwrite: bool) -> None:
+    """Nothing but a store is ever replaced, and never the folder that is read."""
+    if data_dir == out or out in data_dir.parents:
+        raise FileExistsError(f"{out} holds the raw data; choose another folder for the store")
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    if out.exists() and not (out / DESCRIPTION).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise FileExistsError(f"{out} is there and is no store: it is left as it is, choose another folder")
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    """While one process prepares a store, others wait; who waited finds it there."""
+    lock = FileLock(out.with_name(out.name + ".lock"))
+    existed = out.exists()
+    with lock:
+        if out.exists() and not existed:
+            raise FileExistsError(f"{out} was prepared by another process meanwhile")
+        yield
+    Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _is_finished(building: Path, plan: dict[str, Any]) -> bool:
+    """True if the store is whole and only its name is missing."""
+    return (building / DESCRIPTION).is_file() and _is_same(building, plan)
+
+
+def _is_same(building: Path, plan: dict[str, Any]) -> bool:
+    file = building / PLAN
+    return file.is_file() and json.loads(file.read_text(encoding="utf-8")) == plan
+
+
+def _put_in_place(building: Path, out: Path) -> None:
+    for file in building.iterdir():
+        if file.name not in (SIGNALS, RECORDS, REFUSED, DESCRIPTION, PLAN):
+            file.unlink()  # chunks, and what a killed worker left
+    old = out.with_name(out.name + ".old")
+    if out.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        out.rename(old)
+    building.rename(out)
+    (out / PLAN).unlink()
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _claim(building: Path, plan: dict[str, Any], overwrite: bool) -> None:
     """Begin, or go on with, the folder in which the store is built."""
-    plan_file = building / "plan.json"
-    if plan_file.is_file() and json.loads(plan_file.read_text(encoding="utf-8")) == plan:
+    if _is_same(building, plan):
         return
     if building.exists():
         if not overwrite:
@@ -137,20 +197,24 @@ def _claim(building: Path, plan: dict[str, Any], overwrite: bool) -> None:
             )
         shutil.rmtree(building)
     building.mkdir(parents=True)
-    write_json(plan_file, plan)
+    write_json(building / PLAN, plan)
 
 
-def _check_space(folder: Path, records: int, contract: SignalContract) -> None:
-    needed = 2 * records * len(contract.leads) * contract.samples * 2  # chunks and the joined array, for a moment
-    if (free := shutil.disk_usage(folder).free) < needed:
+def _check_space(building: Path, kept_at_most: int, contract: SignalContract) -> None:
+    record_bytes = 2 * len(contract.leads) * contract.samples
+    there = sum(file.stat().st_size for file in building.glob("[0-9]*.npy"))
+    needed = 2 * kept_at_most * record_bytes - there  # chunks and the joined array, for a moment
+    if (free := shutil.disk_usage(building).free) < needed:
         raise PrepareError(
-            f"preparing {records} records needs up to {needed / 1e9:.1f} GB in {folder}, {free / 1e9:.1f} GB are free"
+            f"preparing {kept_at_most} records needs {needed / 1e9:.1f} GB in {building.parent}, "
+            f"{free / 1e9:.1f} GB are free"
         )
 
 
 def _run_chunks(listing: Listing, contract: SignalContract, building: Path, workers: int, progress: bool) -> None:
     records = listing.records
     slices = [(k, records.iloc[k : k + CHUNK_RECORDS]) for k in range(0, len(records), CHUNK_RECORDS)]
+    _check_space(building, int(records["path"].notna().sum()), contract)
     todo = [(building / f"{k:09d}", chunk) for k, chunk in slices if not (building / f"{k:09d}.parquet").is_file()]
     done = len(records) - sum(len(chunk) for _, chunk in todo)
     work = partial(prepare_chunk, contract=contract, header_labels=listing.header_labels)
@@ -201,7 +265,9 @@ def _join(listing: Listing, contract: SignalContract, building: Path, source: di
     refused[["record", "path", "reason", "detail"]].to_csv(building / REFUSED, index=False)
     if kept.empty:
         raise PrepareError(f"none of {len(rows)} records could be kept: {account['refused']}; see {building / REFUSED}")
-    _join_arrays(stems, len(kept), contract, building / SIGNALS)
+    chunks = (np.load(stem.with_suffix(".npy"), allow_pickle=False) for stem in stems)
+    with atomic_path(building / SIGNALS) as file:
+        write_signals(file, len(kept), contract, chunks)
     levels = {
         level: names
         if names is not None
@@ -225,23 +291,6 @@ def _join(listing: Listing, contract: SignalContract, building: Path, source: di
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     write_json(building / DESCRIPTION, description)
-    for stem in stems:
-        stem.with_suffix(".npy").unlink()
-        stem.with_suffix(".parquet").unlink()
-    (building / "plan.json").unlink()
-
-
-def _join_arrays(stems: list[Path], kept: int, contract: SignalContract, out: Path) -> None:
-    shape = (kept, len(contract.leads), contract.samples)
-    with atomic_path(out) as temporary:
-        joined = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.int16, shape=shape)
-        start = 0
-        for stem in stems:
-            signals_uv = np.load(stem.with_suffix(".npy"), allow_pickle=False)
-            joined[start : start + len(signals_uv)] = signals_uv
-            start += len(signals_uv)
-        assert start == kept, "array and table agree"
-        joined.flush()
 
 
 def _count(lists: Iterable[Iterable[str]]) -> dict[str, int]:

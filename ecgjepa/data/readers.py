@@ -66,9 +66,11 @@ def read_wfdb(path: Path, name: str | None = None) -> Recording:
 def read_code15(path: Path, row: int, name: str | None = None) -> Recording:
     """Read one row of a CODE-15% file: `tracings` (n, 4096, 12) at 400 Hz, taken as mV as they stand."""
     name = name or f"{path.stem}[{row}]"
+    if row < 0:
+        raise RefusedRecordError(name, "unreadable", f"the exam ids of {path.name} cannot be read, so no exam is found")
     try:
-        file = _open_hdf5(str(path))
-        tracings = file["tracings"]
+        stat = path.stat()
+        tracings = _open_hdf5(str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)["tracings"]
         if tracings.ndim != 3 or tracings.shape[2] != len(CODE15_LEADS):
             raise RefusedRecordError(name, "malformed", f"tracings of shape {tracings.shape}, expected (n, 4096, 12)")
         signal_mv = np.ascontiguousarray(tracings[row].T, dtype=np.float32)
@@ -80,7 +82,8 @@ def read_code15(path: Path, row: int, name: str | None = None) -> Recording:
 
 
 @functools.lru_cache(maxsize=2)
-def _open_hdf5(path: str):  # type: ignore[no-untyped-def]  # h5py has no types
+def _open_hdf5(path: str, *_identity: int):  # type: ignore[no-untyped-def]  # h5py has no types
+    """The open file, kept for the next row; another file of the same name is another file."""
     import h5py
 
     return h5py.File(path, "r")

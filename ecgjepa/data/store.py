@@ -59,13 +59,15 @@ class Store:
         """
         path = Path(path)
         info = read_description(path)
-        contract = SignalContract.from_dict(info["contract"])
-        expected = (info["account"]["kept"], len(contract.leads), contract.samples)
         try:
+            contract = SignalContract.from_dict(info["contract"])
+            expected = (info["account"]["kept"], len(contract.leads), contract.samples)
             signals_uv = np.load(path / SIGNALS, mmap_mode="r", allow_pickle=False)
             records = pd.read_parquet(path / RECORDS)
         except (OSError, ValueError) as error:
             raise StoreError(f"store {path}: {error}") from error
+        except (KeyError, TypeError) as error:
+            raise StoreError(f"store {path}: {DESCRIPTION} lacks {error}") from error
         if signals_uv.shape != expected or signals_uv.dtype != np.int16:
             raise StoreError(
                 f"store {path}: {SIGNALS} is {signals_uv.dtype} {signals_uv.shape}, expected int16 {expected}"

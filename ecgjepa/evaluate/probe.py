@@ -133,12 +133,19 @@ def run_probe(
             {"model": row.model, "value": row.value, "metric": f"AUC, {row.how}", "source": row.source}
             for row in published_numbers(dataset, level, task)
         ],
-        "warnings": [*comparison_warnings(dataset, level, task, len(store), protocol), *warnings, *notes],
+        "warnings": [*comparison_warnings(dataset, level, task, _present_records(store), protocol), *warnings, *notes],
     }
     test_features_ND = features["pretrained"][targets.of("test")]
     return ProbeResult(
         summary, _prediction_table(store, test, predictions), _embedding_table(store, test, test_features_ND)
     )
+
+
+def _present_records(store: Store) -> int:
+    """Records of the data set whose files were there, kept or refused."""
+    refused = dict(store.info.get("account", {}).get("refused", {}))
+    refused.pop("file_absent", None)
+    return len(store) + sum(refused.values())
 
 
 def _predict(

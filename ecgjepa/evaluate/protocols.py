@@ -18,14 +18,17 @@ from numpy import ndarray
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from ecgjepa.evaluate.logistic import LogisticPath, Task
+from ecgjepa.evaluate.logistic import LogisticFit, LogisticPath, Task
 from ecgjepa.evaluate.metrics import auroc, best_f1_thresholds, macro
 from ecgjepa.schedules import learning_rate
 
 Features = Float[ndarray, "n d"]
 Labels = Bool[ndarray, "n k"]
 
-C_GRID = tuple(float(f"{c:.3g}") for c in np.logspace(-5, 1, 13))
+# Features of random or little trained weights are nearly collinear, and need values of C of 100 and more.
+C_GRID = tuple(10.0**exponent for exponent in range(-5, 5))
+# The largest values take longest: the search ends after this many in a row that are worse than the best.
+PATIENCE = 3
 
 
 class GridPoint(NamedTuple):
@@ -43,11 +46,12 @@ class LinearProbe:
 
     Args:
         task: `multilabel` or `multiclass`.
-        grid: values of C, ascending; of several equally good ones the smallest is taken.
+        grid: values of C, ascending; of several equally good ones the smallest is taken. Those after three in a row
+            that are worse than the best are not tried.
 
     Attributes:
         C_: the chosen C.
-        grid_: macro AUC on validation for every C.
+        grid_: macro AUC on validation for every C that was tried.
         thresholds_: K probabilities from which a class is called; None for multiclass.
         notes_: what a reader of the results must know of the fit.
     """
@@ -75,15 +79,18 @@ class LinearProbe:
             raise ValueError("training: no class has positive and negative records, so there is nothing to learn")
         self.scaler_ = StandardScaler().fit(features_ND.astype(np.float64))
         path = LogisticPath(self._scaled(features_ND), labels_NK[:, self.learned_K], self.task)
-        self.fits_ = [path.fit(c) for c in self.grid]
-        self.grid_ = [
-            GridPoint(c, float(macro(auroc(validation_labels_NK, self._probabilities(validation_features_ND, i)))[0]))
-            for i, c in enumerate(self.grid)
-        ]
-        aucs = [point.macro_auc for point in self.grid_]
-        if np.isnan(aucs).any():
-            raise ValueError("validation: no class has positive and negative records, so C cannot be chosen")
-        self.best_ = int(np.argmax(aucs))
+        self.grid_, self.best_, best_auc = [], 0, -np.inf
+        for i, c in enumerate(self.grid):
+            if i > self.best_ + PATIENCE:
+                break
+            fit = path.fit(c)
+            probabilities_NK = self._probabilities(validation_features_ND, fit)
+            auc = float(macro(auroc(validation_labels_NK, probabilities_NK))[0])
+            if np.isnan(auc):
+                raise ValueError("validation: no class has positive and negative records, so C cannot be chosen")
+            self.grid_.append(GridPoint(c, auc))
+            if auc > best_auc:
+                self.best_, self.fit_, best_auc = i, fit, auc
         self.C_ = self.grid[self.best_]
         self.thresholds_ = None
         if self.task == "multilabel":
@@ -94,14 +101,14 @@ class LinearProbe:
             self.notes_.append(
                 f"The chosen C = {self.C_:g} is an end of the grid {self.grid[0]:g} to {self.grid[-1]:g}."
             )
-        if not self.fits_[self.best_].converged:
+        if not self.fit_.converged:
             self.notes_.append(f"The logistic regression with C = {self.C_:g} did not converge.")
         return self
 
     def predict_proba(self, features_ND: Features) -> Float64[ndarray, "n k"]:
         """Probability of every class, (N, K)."""
         _check_finite(features_ND, "prediction")
-        return self._probabilities(features_ND, self.best_)
+        return self._probabilities(features_ND, self.fit_)
 
     def predict(self, features_ND: Features) -> Labels:
         """Which classes are called, (N, K)."""
@@ -110,9 +117,9 @@ class LinearProbe:
     def _scaled(self, features_ND: ndarray) -> ndarray:
         return self.scaler_.transform(features_ND.astype(np.float64))
 
-    def _probabilities(self, features_ND: ndarray, which: int) -> ndarray:
+    def _probabilities(self, features_ND: ndarray, fit: LogisticFit) -> ndarray:
         probabilities_NK = np.tile(self.constant_K, (len(features_ND), 1))
-        probabilities_NK[:, self.learned_K] = self.fits_[which].probabilities(self._scaled(features_ND), self.task)
+        probabilities_NK[:, self.learned_K] = fit.probabilities(self._scaled(features_ND), self.task)
         return probabilities_NK
 
 

@@ -76,7 +76,7 @@ def comparison_warnings(dataset: str, level: str, task: Task, records: int, prot
     """Why our numbers must not be set beside the published ones; none where nothing is published.
 
     Args:
-        records: how many records the store has.
+        records: how many records the store was made from, kept or refused.
     """
     if not published_numbers(dataset, level, task):
         return []
@@ -84,7 +84,7 @@ def comparison_warnings(dataset: str, level: str, task: Task, records: int, prot
     if records not in (full := FULL_SIZES[dataset]):
         sizes = " or ".join(f"{size:,} ({release})" for size, release in full.items())
         warnings.append(
-            f"These are not the full data: the store has {records:,} records, the full {dataset} has {sizes}. "
+            f"These are not the full data: the store was made from {records:,} records, the full {dataset} has {sizes}. "
             f"Do not compare with published numbers."
         )
     if protocol != "paper":

@@ -3,6 +3,7 @@
 All chance is a function of (seed, step), so that a resumed run equals an unbroken one to the bit.
 """
 
+import hashlib
 import platform
 import signal
 import threading
@@ -21,7 +22,7 @@ from torch.optim import AdamW
 from ecgjepa.checkpoint import CheckpointError, choose_device, describe_model, generator_of, save_model
 from ecgjepa.config import Config, DataConfig, TrainingConfig
 from ecgjepa.data.batches import Batches
-from ecgjepa.data.store import Store
+from ecgjepa.data.store import SIGNALS, Store
 from ecgjepa.model.jepa import JEPA
 from ecgjepa.model.transformer import drop_path_scales
 from ecgjepa.schedules import learning_rate, teacher_momentum
@@ -67,7 +68,7 @@ def pretrain(
     recipe, contract = config.training, stores[0].contract
     batches = Batches(stores, rows, recipe.batch_size, recipe.seed)
     steps = recipe.epochs * batches.steps_per_epoch
-    warmup_steps = round(recipe.warmup_epochs * batches.steps_per_epoch)
+    warmup_steps = round(recipe.warmup * batches.steps_per_epoch)
     patches = contract.samples // config.model.patch_samples
 
     device = choose_device(config.run.device)
@@ -117,7 +118,7 @@ def pretrain(
 
             log.step(step + 1, loss, lr=lr, momentum=momentum)
             if stopped or log.checkpoint_is_due() or step + 1 == steps:
-                save(run, model, optimizer, step + 1, log.seconds)
+                save(run, model, optimizer, step + 1, log.state())
             if stopped:
                 run.write_info(status="stopped")
                 return Outcome(run.path, step + 1, steps, stopped[0])
@@ -145,8 +146,8 @@ def describe_device(device: torch.device) -> str:
 
 
 def training_rows(store: Store, config: DataConfig) -> np.ndarray:
-    """Rows of a store that may be trained on: those that belong to no split, or to `train`; all if `held_out`."""
-    if config.held_out:
+    """Rows of a store that may be trained on: those of no split, or of `train`; all if `include_held_out`."""
+    if config.include_held_out:
         return np.arange(len(store))
     return np.flatnonzero(~store.records["split"].isin(["validation", "test"]))
 
@@ -161,18 +162,18 @@ def make_optimizer(model: JEPA, recipe: TrainingConfig) -> AdamW:
     return AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
 
 
-def save(run: Run, model: JEPA, optimizer: AdamW, step: int, seconds: float) -> None:
+def save(run: Run, model: JEPA, optimizer: AdamW, step: int, log_state: dict[str, Any]) -> None:
     """Everything needed to go on after `step` steps."""
     run.save(
         {
             "model": model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "step": step,
-            "seconds": seconds,
-            "description": describe_model(model.student),
+            "description": describe_model(model.student) | {"seed": run.config.training.seed},
+            **log_state,
         }
     )
-    run.write_info(steps_done=step, seconds=round(seconds, 1))
+    run.write_info(steps_done=step, seconds=round(log_state["seconds"], 1))
 
 
 def restore(run: Run, model: JEPA, optimizer: AdamW) -> int:
@@ -214,7 +215,8 @@ def _describe_store(store: Store, rows: np.ndarray) -> dict[str, Any]:
         "dataset": store.info["dataset"],
         "records": len(store),
         "trained_on": len(rows),
-        "checksum": store.info["checksums"]["signals.npy"],
+        "checksum": store.info["checksums"][SIGNALS],
+        "rows_checksum": hashlib.sha256(store.info["checksums"][SIGNALS].encode() + rows.tobytes()).hexdigest(),
         "account": store.info["account"],
     }
 

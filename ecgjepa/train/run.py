@@ -25,6 +25,7 @@ from ecgjepa.config import Config, load_config, to_toml
 from ecgjepa.errors import RunError
 from ecgjepa.files import atomic_path, write_json, write_text
 
+CHECKPOINT = {"model", "optimizer", "step", "seconds", "losses", "description"}
 METRICS = ("step", "epoch", "loss", "lr", "momentum", "records_per_s", "seconds")
 
 
@@ -56,7 +57,7 @@ class Run:
         """
         info |= {"seed": config.training.seed, "config": config.model_dump(mode="json"), "versions": versions()}
         if not (path / "run.json").is_file():
-            if path.exists() and any(path.iterdir()):
+            if path.exists() and any(file.name != "config.toml" for file in path.iterdir()):
                 raise FileExistsError(f"{path} is not empty and holds no run")
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / "config.toml", to_toml(config))
@@ -67,13 +68,15 @@ class Run:
             raise FileExistsError(f"{path} holds a run already; --resume goes on with it")
         began = json.loads((path / "run.json").read_text(encoding="utf-8"))
         _check_same(path, config, began, info)
-        run = cls(path, config, {**began, **info, "status": "running"}, None)
+        run = cls(path, config, began, None)
         if run.last_checkpoint.is_file():
             run.checkpoint = load_pickle(run.last_checkpoint)
-            if not {"model", "optimizer", "step", "seconds"} <= set(run.checkpoint):
+            if not isinstance(run.checkpoint, dict) or not run.checkpoint.keys() >= CHECKPOINT:
                 raise CheckpointError(f"{run.last_checkpoint} is not the checkpoint of a run")
-        run._drop_metrics_after(run.checkpoint["step"] if run.checkpoint else 0)
-        run.write_info()
+        step = run.checkpoint["step"] if run.checkpoint else 0
+        run._drop_metrics_after(step)
+        again = {"time": now(), "step": step, **{key: info[key] for key in ("command", "device", "versions")}}
+        run.write_info(status="running", resumed=[*began.get("resumed", []), again], stores=info["stores"])
         return run
 
     @property
@@ -90,7 +93,7 @@ class Run:
     def log(self, row: dict[str, float]) -> None:
         """Append a row to `metrics.csv`."""
         file = self.path / "metrics.csv"
-        header = "" if file.is_file() else ",".join(METRICS) + "\n"
+        header = "" if file.is_file() and file.stat().st_size else ",".join(METRICS) + "\n"
         with file.open("a", encoding="utf-8") as stream:
             stream.write(header + ",".join(f"{row[name]:.8g}" for name in METRICS) + "\n")
 
@@ -102,7 +105,7 @@ class Run:
     def _drop_metrics_after(self, step: int) -> None:
         """The steps after the checkpoint are done again, and logged again."""
         file = self.path / "metrics.csv"
-        if file.is_file():
+        if file.is_file() and file.stat().st_size:
             header, *rows = file.read_text(encoding="utf-8").splitlines()
             whole = [row for row in rows if row.count(",") == len(METRICS) - 1]
             kept = [row for row in whole if int(row.partition(",")[0]) <= step]
@@ -116,8 +119,9 @@ class Log:
         self.run, self.steps_per_epoch = run, steps_per_epoch
         self._bar = tqdm(total=steps, initial=first_step, unit="step", desc="pretrain", disable=not progress)
         self._before = float(run.checkpoint["seconds"]) if run.checkpoint else 0.0
+        self._losses: list[Tensor] = list(run.checkpoint["losses"]) if run.checkpoint else []
         self._began = self._saved = self._logged = time.monotonic()
-        self._losses: list[Tensor] = []
+        self._done = self._logged_at = first_step
 
     def __enter__(self) -> "Log":
         return self
@@ -131,11 +135,18 @@ class Log:
         return self._before + time.monotonic() - self._began
 
     def checkpoint_is_due(self) -> bool:
-        """True once every `run.checkpoint_minutes`."""
-        due = time.monotonic() - self._saved >= 60 * self.run.config.run.checkpoint_minutes
-        if due:
-            self._saved = time.monotonic()
-        return due
+        """True when the last checkpoint is `run.checkpoint_minutes` old."""
+        return time.monotonic() - self._saved >= 60 * self.run.config.run.checkpoint_minutes
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the log: time of training, losses that no row holds yet.
+
+        Raises:
+            RunError: one of these losses is not finite, so that no such checkpoint may be written.
+        """
+        self._check()
+        self._saved = time.monotonic()
+        return {"seconds": self.seconds, "losses": [loss.float().cpu() for loss in self._losses]}
 
     def step(self, done: int, loss: Tensor, *, lr: float, momentum: float) -> None:
         """Note the loss after `done` steps.
@@ -144,20 +155,30 @@ class Log:
             RunError: a loss since the last row is not finite; the checkpoint before it is kept.
         """
         self._bar.update()
+        self._done = done
         self._losses.append(loss.detach())
         if done % self.run.config.run.log_every and done != self._bar.total:
             return
-        losses = torch.stack(self._losses).float().cpu()  # the one place where the host waits for the device
+        mean = self._check().mean().item()
+        records_per_s = (
+            (done - self._logged_at) * self.run.config.training.batch_size / (time.monotonic() - self._logged)
+        )
+        row = {"step": done, "epoch": done / self.steps_per_epoch, "loss": mean, "lr": lr, "momentum": momentum}
+        self.run.log(row | {"records_per_s": records_per_s, "seconds": self.seconds})
+        self._bar.set_postfix_str(f"loss {mean:.4f}, {records_per_s:.0f} records/s")
+        self._losses, self._logged, self._logged_at = [], time.monotonic(), done
+
+    def _check(self) -> Tensor:
+        """The losses since the last row; here, and nowhere else in the loop, the host waits for the device."""
+        losses = torch.stack([loss.float().cpu() for loss in self._losses]) if self._losses else torch.zeros(1)
         if not losses.isfinite().all():
-            first = done - len(losses) + 1 + int(losses.isfinite().logical_not().nonzero()[0])
+            first = int(losses.isfinite().logical_not().nonzero()[0])
             self.run.write_info(status="failed")
-            value = losses[first - done - 1].item()
-            raise RunError(f"the loss is {value:g} at step {first}: lower the learning rate, or use --precision fp32")
-        records_per_s = len(losses) * self.run.config.training.batch_size / (time.monotonic() - self._logged)
-        row = {"step": done, "epoch": done / self.steps_per_epoch, "loss": losses.mean().item(), "lr": lr}
-        self.run.log(row | {"momentum": momentum, "records_per_s": records_per_s, "seconds": self.seconds})
-        self._bar.set_postfix_str(f"loss {row['loss']:.4f}, {records_per_s:.0f} records/s")
-        self._losses, self._logged = [], time.monotonic()
+            raise RunError(
+                f"the loss is {losses[first].item():g} at step {self._done - len(losses) + 1 + first}; the checkpoint "
+                f"before it is kept in {self.run.path}. Begin another with a lower learning rate, or --precision fp32"
+            )
+        return losses
 
 
 def versions() -> dict[str, str]:
@@ -181,8 +202,7 @@ def _check_same(path: Path, config: Config, began: dict[str, Any], info: dict[st
                     f"{path} began with {section}.{name} = {old[name]!r}, now it is {new[name]!r}: "
                     f"use its own settings (--config {path / 'config.toml'}) or another --out"
                 )
-    old, new = ({store["checksum"]: store["path"] for store in each["stores"]} for each in (began, info))
-    if list(old) != list(new):
-        raise RunError(
-            f"{path} began on {list(old.values())}; the stores given now, {list(new.values())}, hold other records"
-        )
+    old, new = ([store["rows_checksum"] for store in each["stores"]] for each in (began, info))
+    if old != new:
+        paths = [[store["path"] for store in each["stores"]] for each in (began, info)]
+        raise RunError(f"{path} began on records of {paths[0]}; those of {paths[1]} are others, or in another order")

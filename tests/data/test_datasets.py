@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import h5py
 import pandas as pd
 import pytest
 
 from ecgjepa.data.datasets import DatasetError, list_records
 from ecgjepa.data.labels import cpsc2018_labels, read_header_notes
+from ecgjepa.data.readers import read
+from ecgjepa.signal import RefusedRecordError
 from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb
 
 
@@ -55,6 +58,25 @@ def test_code15_exams_of_an_absent_or_broken_part_are_listed(tmp_path: Path) -> 
     listing = list_records("code15", tmp_path)
     assert listing.levels == {}
     assert listing.records["patient"].is_unique
+
+
+def test_code15_without_readable_exam_ids_gives_no_exam_another_signal(tmp_path: Path) -> None:
+    write_code15(tmp_path)
+    with h5py.File(tmp_path / "exams_part0.hdf5", "r+") as file:
+        del file["exam_id"]
+    records = list_records("code15", tmp_path).records
+    assert len(records) == 4
+    for path, row in zip(records["path"], records["row"], strict=True):
+        with pytest.raises(RefusedRecordError, match="exam ids"):
+            read(Path(path), int(row))
+
+
+def test_a_broken_cell_is_named(tmp_path: Path) -> None:
+    write_ptbxl(tmp_path, records=2)
+    table = tmp_path / "ptbxl_database.csv"
+    table.write_text(table.read_text().replace("{'IMI': 50.0", "{'IMI: 50.0"))
+    with pytest.raises(DatasetError, match="00002_hr: scp_codes"):
+        list_records("ptbxl", tmp_path)
 
 
 def test_folders_of_wfdb(tmp_path: Path) -> None:

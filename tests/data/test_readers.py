@@ -82,6 +82,16 @@ def test_code15_row(tmp_path: Path) -> None:
     assert standardize(recording).changes == ("cropped", "resampled")
 
 
+def test_another_file_of_the_same_name_is_another_file(tmp_path: Path) -> None:
+    file = write_code15(tmp_path) / "exams_part0.hdf5"
+    before = read(file, 0).signal_mv.copy()
+    write_code15(tmp_path / "other", exams=6)
+    with h5py.File(tmp_path / "other" / "exams_part0.hdf5", "r+") as other:
+        other["tracings"][0] = 3.0
+    (tmp_path / "other" / "exams_part0.hdf5").replace(file)
+    assert not np.array_equal(read(file, 0).signal_mv, before)
+
+
 def test_broken_hdf5_is_named(tmp_path: Path) -> None:
     file = write_code15(tmp_path) / "exams_part0.hdf5"
     assert refusal(file, 99).reason == "unreadable"

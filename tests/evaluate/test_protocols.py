@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ecgjepa.evaluate import logistic
+from ecgjepa.evaluate import logistic, protocols
 from ecgjepa.evaluate.logistic import LogisticPath
 from ecgjepa.evaluate.protocols import C_GRID, LinearProbe, PaperProbe, decide
 
@@ -80,8 +80,18 @@ def test_c_is_the_best_on_validation(task):
         scores = [model.predict_proba(validation_x) for model in models]
         scores = scores[0] if task == "multiclass" else np.column_stack([each[:, 1] for each in scores])
         assert found == pytest.approx(roc_auc_score(validation_labels, scores, average="macro"), abs=2e-3)
-    assert [point.regularization_c for point in probe.grid_] == list(C_GRID)
+    tried = [point.regularization_c for point in probe.grid_]
+    assert tried == list(C_GRID[: len(tried)])
     assert max(probe.grid_, key=lambda point: point.macro_auc).regularization_c == probe.C_
+
+
+def test_the_search_ends_when_it_only_gets_worse(monkeypatch):
+    aucs = dict(zip(C_GRID, [0.6, 0.7, 0.65, 0.66, 0.71, 0.70, 0.71, 0.69, 0.9, 0.9], strict=True))
+    found = iter(aucs.values())
+    monkeypatch.setattr(protocols, "auroc", lambda labels, scores: np.full((1, 1), next(found)))
+    probe = LinearProbe("multilabel").fit(*split(*make_data()))
+    assert dict(probe.grid_) == dict(list(aucs.items())[:8])
+    assert probe.C_ == 0.1
 
 
 def test_scale_and_offset_of_the_features_do_not_matter():

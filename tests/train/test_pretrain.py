@@ -62,15 +62,15 @@ def test_stop_and_resume_equal_an_unbroken_run_to_the_bit(
     drawn: list[int] = []
     draw_mask = module.draw_mask
 
-    def stops_in_step_30(*args: Any) -> Any:
+    def stops_in_step_28(*args: Any) -> Any:
         drawn.append(1)
-        if len(drawn) == 31:  # the first is the report's example
+        if len(drawn) == 29:  # the first is the report's example
             os.kill(os.getpid(), signal.SIGTERM)
         return draw_mask(*args)
 
-    monkeypatch.setattr(module, "draw_mask", stops_in_step_30)
+    monkeypatch.setattr(module, "draw_mask", stops_in_step_28)
     stopped = quiet(config, tmp_path / "broken")
-    assert (stopped.step, stopped.stopped_by) == (30, signal.SIGTERM)
+    assert (stopped.step, stopped.stopped_by) == (28, signal.SIGTERM)
     assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "stopped"
     assert not (tmp_path / "broken" / "model").exists()
     assert quiet(config, tmp_path / "broken", resume=True).step == 60
@@ -143,7 +143,7 @@ def test_what_differs_is_refused_by_name(store: Store, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"training\.lr = 0.001, now it is 0.002"):
         quiet(config_for(store, **{"training.epochs": 1, "training.lr": 2e-3}), tmp_path / "run", resume=True)
     other = write_store(tmp_path / "others", 20, seed=5)
-    with pytest.raises(RunError, match="hold other records"):
+    with pytest.raises(RunError, match="are others, or in another order"):
         quiet(config_for(other, **{"training.epochs": 1}), tmp_path / "run", resume=True)
     (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"last\.pt is not a checkpoint"):
@@ -161,10 +161,47 @@ def test_a_loss_that_is_not_finite_ends_the_run(store: Store, tmp_path: Path, mo
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
 
 
+def test_a_checkpoint_never_holds_what_a_loss_that_is_not_finite_left(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss is looked at before every checkpoint, not only when a row is due."""
+    loss, calls = JEPA.loss, []
+
+    def breaks_in_step_8(self: JEPA, *arguments: Any) -> torch.Tensor:
+        calls.append(1)
+        return loss(self, *arguments) * (float("nan") if len(calls) == 8 else 1)
+
+    monkeypatch.setattr(JEPA, "loss", breaks_in_step_8)
+    rarely = {"training.epochs": 4, "run.log_every": 100, "run.checkpoint_minutes": 1e-9}
+    with pytest.raises(RunError, match="the loss is nan at step 8"):
+        quiet(config_for(store, **rarely), tmp_path / "run")
+    last = torch.load(tmp_path / "run" / "checkpoints" / "last.pt", weights_only=True)
+    assert last["step"] == 7
+    assert all(value.isfinite().all() for value in last["model"].values())
+
+
+def test_a_resumed_run_keeps_where_it_came_from(store: Store, tmp_path: Path) -> None:
+    config = config_for(store, **{"training.epochs": 1})
+    quiet(config, tmp_path / "run", command="first")
+    quiet(config, tmp_path / "run", command="second", resume=True)
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["command"] == "first"
+    assert [again["command"] for again in run["resumed"]] == ["second"]
+
+
+def test_fewer_epochs_than_the_default_warm_up(store: Store, tmp_path: Path) -> None:
+    flags = {**TINY, "data.stores": [str(store.path)], "training.epochs": 3}
+    config = load_config(overrides={key: value for key, value in flags.items() if key != "training.warmup_epochs"})
+    quiet(config, tmp_path / "run")
+    rates = pd.read_csv(tmp_path / "run" / "metrics.csv")["lr"]
+    assert rates.max() > 0.5 * config.training.lr
+    assert rates.iloc[-1] < rates.max()
+
+
 def test_validation_and_test_records_are_not_trained_on(store: Store) -> None:
     splits = store.records["split"].to_numpy()
     assert set(splits[training_rows(store, config_for(store).data)]) == {"train"}
-    assert len(training_rows(store, config_for(store, **{"data.held_out": True}).data)) == 20
+    assert len(training_rows(store, config_for(store, **{"data.include_held_out": True}).data)) == 20
 
 
 def test_no_store_and_no_device(store: Store, tmp_path: Path) -> None:
