@@ -84,8 +84,8 @@ def comparison_warnings(dataset: str, level: str, task: Task, records: int, prot
     if records not in (full := FULL_SIZES[dataset]):
         sizes = " or ".join(f"{size:,} ({release})" for size, release in full.items())
         warnings.append(
-            f"These are not the full data: the store was made from {records:,} records, the full {dataset} has {sizes}. "
-            f"Do not compare with published numbers."
+            f"These are not the full data: the store was made from {records:,} records, the full {dataset} has "
+            f"{sizes}. Do not compare with published numbers."
         )
     if protocol != "paper":
         warnings.append(
