@@ -47,6 +47,7 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
     from ecgjepa.evaluate.result import format_table
     from ecgjepa.train.pretrain import pretrain
 
+    run = out / "runs" / "demo"
     _clear(out, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).write_text("Made by `ecgjepa demo`; `--overwrite` deletes this folder.\n", encoding="utf-8")
@@ -57,26 +58,26 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
 
     click.echo(f"2/5  Files -> stores: {out / 'stores'}")
     stores = [
-        prepare(layout, out / "raw" / layout, out / "stores" / layout, name=f"synthetic {layout}")
+        prepare(layout, out / "raw" / layout, out / "stores" / layout, name=f"synthetic-{layout}")
         for layout in ("ptbxl", "code15")
     ]
 
-    click.echo(f"3/5  Pretraining without labels: {out / 'run'}")
+    click.echo(f"3/5  Pretraining without labels: {run}")
     paths = [str(store.path) for store in stores]
     config = load_config(overrides={**SETTINGS, "training.seed": seed, "data.stores": paths})
-    outcome = pretrain(config, out / "run", command=command)
+    outcome = pretrain(config, run, command=command)
     if outcome.stopped_by is not None:
         raise KeyboardInterrupt
 
     click.echo("4/5  Linear evaluation of the frozen encoder, beside the same encoder with random weights")
-    encoder = load_encoder(out / "run")
+    encoder = load_encoder(run)
     result = run_probe(
         stores[0], encoder, random_twin(encoder, seed), level=LEVEL, encoder_name="teacher", seed=seed, command=command
     )
-    result.save(out / "run" / "probes" / result.name)
+    result.save(run / "probes" / result.name)
     click.echo(format_table(result))
 
-    report = write_report(out / "run", out / "report.html")
+    report = write_report(run, out / "report.html")
     click.echo(f"5/5  Report: {report}   ({time.monotonic() - began:.0f} s in all)")
     return report
 
