@@ -9,12 +9,4 @@ class PrepareError(RuntimeError):
     """Preparing cannot start or go on; the message says why, and what is kept."""
 
 
-USER_ERRORS = (
-    ValueError,
-    FileExistsError,
-    FileNotFoundError,
-    NotADirectoryError,
-    PermissionError,
-    RunError,
-    PrepareError,
-)
+USER_ERRORS = (ValueError, OSError, RunError, PrepareError)

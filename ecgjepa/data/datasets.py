@@ -4,7 +4,7 @@ Each function takes the folder as its publisher lays it out and returns a `Listi
 set *should* have, so that what is absent can be counted. Nothing is read here but tables and directory entries.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from ecgjepa.data.labels import (
     ptbxl_levels,
     read_scp_codes,
 )
+
+PTBXL_SPLITS = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
 
 
 class DatasetError(ValueError):
@@ -70,6 +72,11 @@ def list_ptbxl(folder: Path) -> Listing:
     """PTB-XL (Wagner et al. 2020): two tables and `records500/`; folds 9 and 10 are validation and test."""
     columns = ["patient_id", "age", "sex", "scp_codes", "strat_fold", "filename_hr"]
     table = _read_csv(folder, "ptbxl_database.csv", columns)
+    if (unknown := ~table["strat_fold"].isin(PTBXL_SPLITS)).any():
+        first = table[unknown].iloc[0]
+        raise DatasetError(
+            f"ptbxl_database.csv, {first['filename_hr']}: strat_fold {first['strat_fold']}, expected 1 to 10"
+        )
     statements = _read_csv(folder, "scp_statements.csv", ["diagnostic", "diagnostic_class"], index_col=0)
     levels = ptbxl_levels(statements)
     paths = [folder / f"{name}.hea" for name in table["filename_hr"]]
@@ -83,9 +90,9 @@ def list_ptbxl(folder: Path) -> Listing:
         {
             "record": [path.stem for path in paths],
             "path": [str(path) if path.is_file() else None for path in paths],
-            "patient": table["patient_id"].map(lambda patient: f"{patient:.0f}"),
+            "patient": _patients(table["patient_id"], [path.stem for path in paths]),
             "fold": table["strat_fold"],
-            "split": table["strat_fold"].map({9: "validation", 10: "test"}).fillna("train"),
+            "split": table["strat_fold"].map(PTBXL_SPLITS),
             "age": table["age"].clip(upper=90),  # the table writes 300 for "over 89"
             "sex": table["sex"].map({0: "male", 1: "female"}),
         }
@@ -130,12 +137,20 @@ def list_code15(folder: Path) -> Listing:
     rows = []
     for part in parts:
         exam_ids = _exam_ids(part)
-        # The last row of a part is padding with exam_id 0; it gets a name, is read and refused like any other.
-        rows += [(str(i) if i else f"{part.stem}[{row}]", i, str(part), row) for row, i in enumerate(exam_ids)]
+        # The last row of a part is padding with exam_id 0; it gets a name, is read and refused like any other. A part
+        # that cannot be read has a line of its own.
+        rows += [(str(i) if i else f"{part.stem}[{row}]", i, str(part), row) for row, i in enumerate(exam_ids or [])]
+        rows += [(part.stem, -1, str(part), -1)] if exam_ids is None else []
     found = pd.DataFrame(rows, columns=["record", "exam_id", "path", "row"]).astype({"row": "Int64"})
     if not (folder / "exams.csv").is_file():
         return Listing("code15", _complete(found.assign(patient=found["record"]).drop(columns="exam_id")), {})
     table = _read_csv(folder, "exams.csv", ["exam_id", "patient_id", "trace_file", "age", "is_male", *CODE15_CLASSES])
+    if not table[[*CODE15_CLASSES]].isin([True, False]).all(axis=None):
+        raise DatasetError(f"{folder / 'exams.csv'}: the columns {', '.join(CODE15_CLASSES)} must be True or False")
+    if len(found) and not found["exam_id"].isin(table["exam_id"]).any() and (found["row"] >= 0).any():
+        raise DatasetError(
+            f"{folder / 'exams.csv'} knows none of the exams in {', '.join(part.name for part in parts)}"
+        )
     part_paths = {part.name: str(part) for part in parts}
     absent = table.loc[~table["exam_id"].isin(found["exam_id"]), ["exam_id", "trace_file"]]
     absent = absent.assign(
@@ -143,7 +158,7 @@ def list_code15(folder: Path) -> Listing:
         path=absent["trace_file"].map(part_paths),
         row=pd.array([-1] * len(absent), "Int64"),
     )
-    readable = set(found["path"])
+    readable = set(found.loc[found["row"] >= 0, "path"])
     absent["path"] = absent["path"].where(~absent["path"].isin(readable))  # an open file without this exam: absent
     found = pd.concat([found, absent.drop(columns="trace_file")], ignore_index=True)
     found = found.merge(table.drop(columns="trace_file"), on="exam_id", how="left")
@@ -151,10 +166,7 @@ def list_code15(folder: Path) -> Listing:
     records = pd.DataFrame(
         {
             **{name: found[name] for name in ("record", "path", "row", "age")},
-            "patient": [
-                record if pd.isna(p) else f"{p:.0f}"
-                for p, record in zip(found["patient_id"], found["record"], strict=True)
-            ],
+            "patient": _patients(found["patient_id"], found["record"]),
             "sex": found["is_male"].map({True: "male", False: "female"}),
             "labels_abnormality": [
                 None
@@ -205,15 +217,23 @@ def _complete(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(**{name: value for name, value in defaults.items() if name not in records})
 
 
-def _exam_ids(part: Path) -> list[int]:
-    """Exam ids of a part file; none if it cannot be opened (its exams are then known from the table alone)."""
+def _patients(ids: pd.Series, records: Iterable[str]) -> list[str]:
+    """Names of the patients; a record without one is a patient of its own."""
+    if not pd.api.types.is_numeric_dtype(ids):
+        return [record if pd.isna(i) else str(i) for i, record in zip(ids, records, strict=True)]
+    return [record if pd.isna(i) else f"{i:.0f}" for i, record in zip(ids, records, strict=True)]
+
+
+def _exam_ids(part: Path) -> list[int] | None:
+    """Exam id of every tracing of a part file; None if they cannot be read, or are not one for each."""
     import h5py
 
     try:
         with h5py.File(part, "r") as file:
-            return [int(exam_id) for exam_id in file["exam_id"][:]]
-    except (OSError, KeyError, RuntimeError):
-        return []
+            exam_ids = [int(exam_id) for exam_id in file["exam_id"][:]]
+            return exam_ids if len(exam_ids) == len(file["tracings"]) else None
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError):
+        return None
 
 
 def _read_csv(folder: Path, name: str, expected: list[str], index_col: int | None = None) -> pd.DataFrame:

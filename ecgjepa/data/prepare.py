@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -32,7 +33,7 @@ from tqdm import tqdm
 import ecgjepa
 from ecgjepa.data.chunks import prepare_chunk, write_signals
 from ecgjepa.data.datasets import Listing, list_records
-from ecgjepa.data.store import DESCRIPTION, FORMAT, RECORDS, REFUSED, SIGNALS, Store, sha256_of
+from ecgjepa.data.store import COLUMNS, DESCRIPTION, FORMAT, RECORDS, REFUSED, SIGNALS, Store, sha256_of
 from ecgjepa.errors import PrepareError
 from ecgjepa.files import atomic_path, write_json
 from ecgjepa.signal import DEFAULT_CONTRACT, SignalContract
@@ -70,7 +71,7 @@ def prepare(
         FileExistsError: `out` exists, or holds an unfinished store of something else.
         PrepareError: no record could be kept, or the disk is (or would be) full.
     """
-    out, data_dir = Path(os.path.abspath(out)), Path(data_dir).expanduser().resolve()
+    out, data_dir = Path(os.path.realpath(out)), Path(data_dir).expanduser().resolve()
     _check_free(out, data_dir, overwrite)
     building = out.with_name(out.name + ".building")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -156,11 +157,13 @@ def _only_one(out: Path) -> Iterator[None]:
     """While one process prepares a store, others wait; who waited finds it there."""
     lock = FileLock(out.with_name(out.name + ".lock"))
     existed = out.exists()
-    with lock:
-        if out.exists() and not existed:
-            raise FileExistsError(f"{out} was prepared by another process meanwhile")
-        yield
-    Path(lock.lock_file).unlink(missing_ok=True)
+    try:
+        with lock:
+            if out.exists() and not existed:
+                raise FileExistsError(f"{out} was prepared by another process meanwhile")
+            yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
 
 
 def _is_finished(building: Path, plan: dict[str, Any]) -> bool:
@@ -177,13 +180,11 @@ def _put_in_place(building: Path, out: Path) -> None:
     for file in building.iterdir():
         if file.name not in (SIGNALS, RECORDS, REFUSED, DESCRIPTION, PLAN):
             file.unlink()  # chunks, and what a killed worker left
-    old = out.with_name(out.name + ".old")
-    if out.exists():
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
-    building.rename(out)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as aside:
+        if out.exists():
+            out.rename(Path(aside) / "old")
+        building.rename(out)
     (out / PLAN).unlink()
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _claim(building: Path, plan: dict[str, Any], overwrite: bool) -> None:
@@ -191,6 +192,8 @@ def _claim(building: Path, plan: dict[str, Any], overwrite: bool) -> None:
     if _is_same(building, plan):
         return
     if building.exists():
+        if any(building.iterdir()) and not (building / PLAN).is_file():
+            raise FileExistsError(f"{building} is needed to build the store, and holds something else")
         if not overwrite:
             raise FileExistsError(
                 f"{building} holds an unfinished store of other records or another contract; --overwrite discards it"
@@ -206,8 +209,8 @@ def _check_space(building: Path, kept_at_most: int, contract: SignalContract) ->
     needed = 2 * kept_at_most * record_bytes - there  # chunks and the joined array, for a moment
     if (free := shutil.disk_usage(building).free) < needed:
         raise PrepareError(
-            f"preparing {kept_at_most} records needs {needed / 1e9:.1f} GB in {building.parent}, "
-            f"{free / 1e9:.1f} GB are free"
+            f"preparing {kept_at_most} records needs {needed / 1e6:,.0f} MB in {building.parent}, "
+            f"{free / 1e6:,.0f} MB are free"
         )
 
 
@@ -274,8 +277,7 @@ def _join(listing: Listing, contract: SignalContract, building: Path, source: di
         else sorted({name for names in kept[f"labels_{level}"].dropna() for name in names})
         for level, names in listing.levels.items()
     }
-    columns = ["record", "source", "patient", "fold", "split", "age", "sex", "flags"]
-    columns += [f"labels_{level}" for level in levels]
+    columns = [*COLUMNS, *(f"labels_{level}" for level in levels)]
     table = kept.assign(source=listing.dataset).astype({"fold": "Int64", "age": float})[columns]
     with atomic_path(building / RECORDS) as file:
         table.to_parquet(file, index=False)

@@ -1,6 +1,7 @@
 """One file -> one `Recording` in mV with lead names. Nothing else in the project knows file formats."""
 
 import functools
+import re
 import tempfile
 from pathlib import Path
 
@@ -102,12 +103,22 @@ def _check_header(header: Path, name: str) -> tuple[str, set[str]]:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise RefusedRecordError(name, "malformed", f"the header {header.name} is empty")
+    fields = lines[0].split()
+    if len(fields) > 2 and not re.fullmatch(r"\d+\.?\d*(/.*)?", fields[2]):
+        raise RefusedRecordError(name, "malformed", f"sampling rate {fields[2]!r} in the header, expected a number")
+    if len(fields) > 3 and not fields[3].isdigit():
+        raise RefusedRecordError(name, "malformed", f"number of samples {fields[3]!r} in the header, expected a count")
+    signals = [line.split() for line in lines[1:]] if "/" not in fields[0] else []  # else these are segments
+    if any(len(signal) > 2 and re.match(r"0+(\.0*)?(\D|$)", signal[2]) for signal in signals):
+        raise RefusedRecordError(name, "uncalibrated", "gain 0 in the header: its amplitude is not known")
     file_names = {line.split()[0] for line in lines[1:]} - {"~"}
     for file_name in file_names:
         if Path(file_name).name != file_name:
             raise RefusedRecordError(
                 name, "malformed", f"the header names the file {file_name!r}, expected one in its own folder"
             )
+        if (header.parent / file_name).exists() and not (header.parent / file_name).is_file():
+            raise RefusedRecordError(name, "malformed", f"{file_name!r} is not a regular file")
     return lines[0], file_names
 
 

@@ -27,6 +27,11 @@ UV_PER_MV = 1000.0
 SIGNALS, RECORDS, REFUSED, DESCRIPTION = "signals.npy", "records.parquet", "refused.csv", "store.json"
 
 
+KEYS: dict[str, type] = {"dataset": str, "contract": dict, "levels": dict, "account": dict, "checksums": dict}
+COLUMNS = ("record", "source", "patient", "fold", "split", "age", "sex", "flags")
+SPLITS = ("train", "validation", "test")
+
+
 class StoreError(ValueError):
     """A folder that is not a whole store; the message says what is wrong with which file."""
 
@@ -67,13 +72,17 @@ class Store:
         except (OSError, ValueError) as error:
             raise StoreError(f"store {path}: {error}") from error
         except (KeyError, TypeError) as error:
-            raise StoreError(f"store {path}: {DESCRIPTION} lacks {error}") from error
+            raise StoreError(f"store {path}: unusable contract or account in {DESCRIPTION}: {error}") from error
         if signals_uv.shape != expected or signals_uv.dtype != np.int16:
             raise StoreError(
                 f"store {path}: {SIGNALS} is {signals_uv.dtype} {signals_uv.shape}, expected int16 {expected}"
             )
         if len(records) != len(signals_uv):
             raise StoreError(f"store {path}: {RECORDS} has {len(records)} rows, expected {len(signals_uv)}")
+        if missing := [name for name in COLUMNS if name not in records]:
+            raise StoreError(f"store {path}: {RECORDS} lacks the columns {missing}")
+        if not (wrong := records["split"].dropna().loc[lambda split: ~split.isin(SPLITS)]).empty:
+            raise StoreError(f"store {path}: split {wrong.iloc[0]!r} in {RECORDS}, expected one of {SPLITS} or none")
         for column in records.columns[records.columns.str.startswith("labels_") | (records.columns == "flags")]:
             records[column] = [None if value is None else list(value) for value in records[column]]
         return cls(path, signals_uv, records, info, contract)
@@ -100,10 +109,13 @@ def read_description(path: Path) -> dict[str, Any]:
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
         version = info["format"]
+        missing = [] if version != FORMAT else [key for key in KEYS if not isinstance(info.get(key), KEYS[key])]
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{file} is not the description of a store: {error!r}") from error
     if version != FORMAT:
         raise StoreError(f"{file}: store format {version}, expected {FORMAT}")
+    if missing:
+        raise StoreError(f"{file}: {', '.join(missing)} missing or of another type")
     return info
 
 

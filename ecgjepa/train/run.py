@@ -9,6 +9,7 @@ runs/NAME/config.toml            all settings; `--config` takes it back
 
 import json
 import platform
+import shutil
 import time
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -26,6 +27,7 @@ from ecgjepa.errors import RunError
 from ecgjepa.files import atomic_path, write_json, write_text
 
 CHECKPOINT = {"model", "optimizer", "step", "seconds", "losses", "description"}
+LAST = "last.pt"
 METRICS = ("step", "epoch", "loss", "lr", "momentum", "records_per_s", "seconds")
 
 
@@ -57,7 +59,7 @@ class Run:
         """
         info |= {"seed": config.training.seed, "config": config.model_dump(mode="json"), "versions": versions()}
         if not (path / "run.json").is_file():
-            if path.exists() and any(file.name != "config.toml" for file in path.iterdir()):
+            if path.exists() and any(file.name != "config.toml" and file.name[0] != "." for file in path.iterdir()):
                 raise FileExistsError(f"{path} is not empty and holds no run")
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / "config.toml", to_toml(config))
@@ -66,8 +68,13 @@ class Run:
             return run
         if not resume:
             raise FileExistsError(f"{path} holds a run already; --resume goes on with it")
-        began = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        _check_same(path, config, began, info)
+        try:
+            began = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            _check_same(path, config, began, info)
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"{path / 'run.json'} is not that of a run: {error!r}") from error
+        for left in path.glob(f"checkpoints/.{LAST}.*"):
+            left.unlink()  # by a process that was killed while it wrote
         run = cls(path, config, began, None)
         if run.last_checkpoint.is_file():
             run.checkpoint = load_pickle(run.last_checkpoint)
@@ -82,13 +89,20 @@ class Run:
     @property
     def last_checkpoint(self) -> Path:
         """Where everything needed to go on is kept."""
-        return self.path / "checkpoints" / "last.pt"
+        return self.path / "checkpoints" / LAST
 
     def save(self, checkpoint: dict[str, Any]) -> None:
         """Write the last checkpoint; the file is the old or the new one whatever happens."""
         self.last_checkpoint.parent.mkdir(exist_ok=True)
-        with atomic_path(self.last_checkpoint) as file:
-            torch.save(checkpoint, file)
+        try:
+            with atomic_path(self.last_checkpoint) as file:
+                torch.save(checkpoint, file)
+        except (RuntimeError, OSError) as error:  # torch's writer has no error of its own for a full disk
+            free = shutil.disk_usage(self.path).free
+            raise RunError(
+                f"the checkpoint cannot be written to {self.last_checkpoint} ({free / 1e6:,.0f} MB are free); the one "
+                f"before it is kept, --resume goes on from there: {str(error).partition(chr(10))[0]}"
+            ) from error
 
     def log(self, row: dict[str, float]) -> None:
         """Append a row to `metrics.csv`."""
@@ -106,9 +120,9 @@ class Run:
         """The steps after the checkpoint are done again, and logged again."""
         file = self.path / "metrics.csv"
         if file.is_file() and file.stat().st_size:
-            header, *rows = file.read_text(encoding="utf-8").splitlines()
+            header, *rows = file.read_text(encoding="utf-8", errors="replace").splitlines()
             whole = [row for row in rows if row.count(",") == len(METRICS) - 1]
-            kept = [row for row in whole if int(row.partition(",")[0]) <= step]
+            kept = [row for row in whole if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) <= step]
             write_text(file, "\n".join([header, *kept]) + "\n")
 
 

@@ -56,6 +56,7 @@ def test_code15_exams_of_an_absent_or_broken_part_are_listed(tmp_path: Path) -> 
     assert records.loc["8", "path"].endswith("exams_part1.hdf5")
     (tmp_path / "exams.csv").unlink()
     listing = list_records("code15", tmp_path)
+    assert "exams_part1" in set(listing.records["record"])  # the broken part keeps a line
     assert listing.levels == {}
     assert listing.records["patient"].is_unique
 
@@ -65,10 +66,32 @@ def test_code15_without_readable_exam_ids_gives_no_exam_another_signal(tmp_path:
     with h5py.File(tmp_path / "exams_part0.hdf5", "r+") as file:
         del file["exam_id"]
     records = list_records("code15", tmp_path).records
-    assert len(records) == 4
+    assert records["record"].tolist() == ["exams_part0", "1000", "1001", "1002", "1003"]
     for path, row in zip(records["path"], records["row"], strict=True):
         with pytest.raises(RefusedRecordError, match="exam ids"):
             read(Path(path), int(row))
+
+
+def test_labels_and_ids_that_fit_nothing_are_errors(tmp_path: Path) -> None:
+    write_code15(tmp_path)
+    table = pd.read_csv(tmp_path / "exams.csv")
+    table.assign(AF="no").to_csv(tmp_path / "exams.csv", index=False)
+    with pytest.raises(DatasetError, match="must be True or False"):
+        list_records("code15", tmp_path)
+    table.assign(exam_id=table["exam_id"] + 10**6).to_csv(tmp_path / "exams.csv", index=False)
+    with pytest.raises(DatasetError, match="knows none of the exams"):
+        list_records("code15", tmp_path)
+
+
+def test_no_record_slips_into_training_or_into_one_patient(tmp_path: Path) -> None:
+    write_ptbxl(tmp_path)
+    table = pd.read_csv(tmp_path / "ptbxl_database.csv")
+    table.assign(patient_id=float("nan")).to_csv(tmp_path / "ptbxl_database.csv", index=False)
+    assert list_records("ptbxl", tmp_path).records["patient"].is_unique
+    table.loc[9, "strat_fold"] = 0
+    table.to_csv(tmp_path / "ptbxl_database.csv", index=False)
+    with pytest.raises(DatasetError, match=r"00010_hr: strat_fold 0, expected 1 to 10"):
+        list_records("ptbxl", tmp_path)
 
 
 def test_a_broken_cell_is_named(tmp_path: Path) -> None:

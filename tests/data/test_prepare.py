@@ -126,7 +126,7 @@ def test_full_disk_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_too_small_a_disk_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare_module.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    with pytest.raises(PrepareError, match=r"needs .* GB"):
+    with pytest.raises(PrepareError, match=r"needs .* MB"):
         quiet("ptbxl", write_ptbxl(tmp_path / "data", records=2), tmp_path / "store")
 
 
@@ -142,8 +142,13 @@ def test_nothing_is_overwritten_without_a_flag(tmp_path: Path) -> None:
         == "fft"
     )
     (tmp_path / "other.building").mkdir()
+    (tmp_path / "other.building" / "plan.json").write_text("{}")
     with pytest.raises(FileExistsError, match="unfinished"):
         quiet("ptbxl", data, tmp_path / "other")
+    (tmp_path / "mine.building").mkdir()
+    (tmp_path / "mine.building" / "thesis.txt").write_text("keep me")
+    with pytest.raises(FileExistsError, match="holds something else"):
+        quiet("ptbxl", data, tmp_path / "mine", overwrite=True)
     with pytest.raises(DatasetError):
         quiet("ptbxl", tmp_path, tmp_path / "store", overwrite=True)
     assert (tmp_path / "store").exists()  # a failed overwrite leaves the old store
@@ -235,7 +240,15 @@ def test_broken_stores_are_named(tmp_path: Path) -> None:
     signals.write_bytes(content[: len(content) // 2])
     with pytest.raises(StoreError, match="store"):
         Store.open(store.path)
+    records = pd.read_parquet(store.path / "records.parquet")
+    records.assign(split="TEST").to_parquet(store.path / "records.parquet")
+    signals.write_bytes(content)
+    with pytest.raises(StoreError, match="split 'TEST'"):
+        Store.open(store.path)
     description = store.path / "store.json"
+    description.write_text(json.dumps({"format": 1, "dataset": "x"}))
+    with pytest.raises(StoreError, match="contract, levels, account, checksums missing"):
+        Store.open(store.path)
     description.write_text(json.dumps({"format": 99}))
     with pytest.raises(StoreError, match="format 99, expected 1"):
         Store.open(store.path)

@@ -1,5 +1,6 @@
 """Readers: units, headers that wfdb refuses, and every kind of broken file named, none a traceback."""
 
+import os
 from pathlib import Path
 
 import h5py
@@ -70,6 +71,14 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     assert broken(text=good.replace("/mV", "/mmHg")) == "unknown_unit"
     assert broken(text=good.replace("a.dat", "../a.dat")) == "malformed"
     assert broken(text=good.replace("12 500 5000", "12 0 5000")) == "malformed"
+    assert broken(text=good.replace("12 500 5000", "12 -500 5000")) == "malformed"
+    assert broken(text=good.replace("12 500 5000", "12 nan 5000")) == "malformed"
+    assert broken(text=good.replace("12 500 5000", "12 500 -5000")) == "malformed"
+    assert broken(text=good.replace("1000.0(0)/mV", "0/mV")) == "uncalibrated"
+    header.with_suffix(".dat").unlink()
+    os.mkfifo(header.with_suffix(".dat"))
+    header.write_text(good)
+    assert refusal(header).reason == "malformed"  # and does not wait for ever
     assert refusal(tmp_path / "none.hea").reason == "file_absent"
 
 

@@ -18,10 +18,13 @@ def write_store(folder: Path, names: list[str]) -> dict[str, int]:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     np.save(folder / "signals.npy", rng.integers(-900, 900, (len(names), 8, 2500)).astype(np.int16))
-    pd.DataFrame({"record": names, "flags": [[] for _ in names]}).to_parquet(folder / "records.parquet")
+    table = pd.DataFrame({"record": names, "source": "ptbxl", "patient": names, "flags": [[] for _ in names]})
+    table = table.assign(fold=1, split="train", age=50.0, sex="female")
+    table.to_parquet(folder / "records.parquet")
     account = {"candidates": 9, "kept": len(names), "changed": {"resampled": 2}, "flags": {"clipped": 1}}
     account["refused"] = {"short": 4, "file_absent": 9 - len(names) - 4}
-    write_json(folder / "store.json", {"format": 1, "contract": DEFAULT_CONTRACT.to_dict(), "account": account})
+    description = {"format": 1, "dataset": "ptbxl", "contract": DEFAULT_CONTRACT.to_dict(), "levels": {}}
+    write_json(folder / "store.json", {**description, "account": account, "checksums": {}})
     return account
 
 

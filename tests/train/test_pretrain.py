@@ -148,6 +148,9 @@ def test_what_differs_is_refused_by_name(store: Store, tmp_path: Path) -> None:
     (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes(b"not a checkpoint")
     with pytest.raises(CheckpointError, match=r"last\.pt is not a checkpoint"):
         quiet(config, tmp_path / "run", resume=True)
+    (tmp_path / "run" / "run.json").write_text("{}")
+    with pytest.raises(RunError, match=r"run\.json is not that of a run"):
+        quiet(config, tmp_path / "run", resume=True)
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="not empty and holds no run"):
