@@ -182,7 +182,8 @@ def test_without_its_store_the_ecg_is_said_to_be_absent(run_dir: Path) -> None:
 
 def test_an_ecg_of_another_record_is_not_drawn(run_dir: Path) -> None:
     store = run_dir.parents[1] / "stores" / "ptbxl"
-    pd.DataFrame({"record": ["00001_hr", "other"], "flags": [[], []]}).to_parquet(store / "records.parquet")
+    table = pd.read_parquet(store / "records.parquet")
+    table.assign(record=["00001_hr", "other"]).to_parquet(store / "records.parquet")
     assert "is no longer the record 00002_hr" in Page(write_report(run_dir)).text
 
 
