@@ -138,6 +138,8 @@ def probe(
     """Frozen encoder + labels -> AUC and F1 with intervals, beside the same encoder with random weights."""
     if (store is None) == (data_dir is None) or (data_dir is None) != (dataset is None):
         raise click.UsageError("give either --store, or --dataset and --data-dir")
+    if out is not None:
+        refuse_existing(out, overwrite)
     from ecgjepa.checkpoint import choose_device, load_encoder, random_twin, read_notes
     from ecgjepa.data.prepare import cached_store
     from ecgjepa.data.store import Store
@@ -156,8 +158,7 @@ def probe(
     encoder_name = "published" if ckpt.is_file() else encoder
     name = folder_name(labelled.info["dataset"], level, task, protocol, encoder_name, data_percentage, seed)
     folder = out or (ckpt / "probes" if ckpt.is_dir() else Path("probes") / ckpt.stem) / name
-    if folder.exists() and not overwrite:
-        raise FileExistsError(f"{folder} exists already; --overwrite replaces it")
+    refuse_existing(folder, overwrite)
     result = run_probe(
         labelled,
         pretrained,
@@ -198,6 +199,12 @@ def demo(out: Path, seed: int, overwrite: bool) -> None:
     from ecgjepa.demo import run_demo
 
     run_demo(out, seed=seed, overwrite=overwrite, command=command_line())
+
+
+def refuse_existing(folder: Path, overwrite: bool) -> None:
+    """Found out before hours of work, not after."""
+    if folder.exists() and not overwrite:
+        raise FileExistsError(f"{folder} exists already; --overwrite replaces it")
 
 
 def command_line() -> str:
