@@ -192,9 +192,9 @@ def _claim(building: Path, plan: dict[str, Any], overwrite: bool) -> None:
     if _is_same(building, plan):
         return
     if building.exists():
-        if any(building.iterdir()) and not (building / PLAN).is_file():
+        if any(file.name[0] != "." for file in building.iterdir()) and not (building / PLAN).is_file():
             raise FileExistsError(f"{building} is needed to build the store, and holds something else")
-        if not overwrite:
+        if (building / PLAN).is_file() and not overwrite:
             raise FileExistsError(
                 f"{building} holds an unfinished store of other records or another contract; --overwrite discards it"
             )

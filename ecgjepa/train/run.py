@@ -184,7 +184,10 @@ class Log:
 
     def _check(self) -> Tensor:
         """The losses since the last row; here, and nowhere else in the loop, the host waits for the device."""
-        losses = torch.stack([loss.float().cpu() for loss in self._losses]) if self._losses else torch.zeros(1)
+        if not self._losses:
+            return torch.zeros(1)
+        device = self._losses[-1].device  # those of a checkpoint lie on the CPU
+        losses = torch.stack([loss.to(device) for loss in self._losses]).float().cpu()
         if not losses.isfinite().all():
             first = int(losses.isfinite().logical_not().nonzero()[0])
             self.run.write_info(status="failed")
