@@ -5,7 +5,6 @@ Every signal enters through `standardize()`: in preparing, training, evaluation 
 Axes: L leads, S samples.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -15,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-LEADS_12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
-LEADS_8 = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+from ecgjepa.errors import RefusedRecordError
+from ecgjepa.leads import LEADS_8, LEADS_12, LIMB_LEADS, canonical_lead
 
 Resampling = Literal["polyphase", "fft"]
 
@@ -30,47 +29,6 @@ PLAUSIBLE_MEDIAN_PEAK_TO_PEAK_MV = (0.05, 20.0)
 
 # Below, no QRS is left; above, the header is in error.
 PLAUSIBLE_SAMPLING_RATE_HZ = (50.0, 20_000.0)
-
-# Einthoven and Goldberger: every limb lead as a combination (of I, of II).
-LIMB_LEADS = {
-    "I": (1.0, 0.0),
-    "II": (0.0, 1.0),
-    "III": (-1.0, 1.0),
-    "aVR": (-0.5, -0.5),
-    "aVL": (1.0, -0.5),
-    "aVF": (-0.5, 1.0),
-}
-
-_CANONICAL = {lead.upper(): lead for lead in LEADS_12}
-_CANONICAL |= {prefix + lead: lead for prefix in ("D", "ML") for lead in ("I", "II", "III")}
-_PREFIX = re.compile(r"^(LEAD|ECG|EKG)[ .:_-]*")
-
-
-def canonical_lead(name: str) -> str | None:
-    """The standard name of a lead, or None if it is none of the standard twelve.
-
-    Understood: any case, `lead II`, `ECG V1`, `DI` (as in CODE-15%), `MLII` (as in the MIT-BIH databases), `V1-REF`.
-    Not understood on purpose: an inverted lead such as `-aVR`.
-    """
-    key = _PREFIX.sub("", name.strip().upper()).removesuffix("-REF")
-    return _CANONICAL.get(key)
-
-
-class RefusedRecordError(ValueError):
-    """A record that cannot be brought to the contract.
-
-    Attributes:
-        record: name of the record.
-        reason: short machine-readable reason, one of those listed in `docs/data.md`.
-        detail: what was found and what was expected.
-    """
-
-    def __init__(self, record: str, reason: str, detail: str) -> None:
-        super().__init__(f"{record}: {detail} [{reason}]")
-        self.record, self.reason, self.detail = record, reason, detail
-
-    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
-        return type(self), (self.record, self.reason, self.detail)  # crosses process borders
 
 
 @dataclass(frozen=True)

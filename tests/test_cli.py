@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ecgjepa import demo
-from ecgjepa.cli import DATASETS, main
+from ecgjepa.cli import main
+from ecgjepa.cli.train import DATASETS
 from ecgjepa.data import datasets
 from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
 from tests.data.archives import write_ptbxl

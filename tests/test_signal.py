@@ -3,18 +3,9 @@
 import numpy as np
 import pytest
 
-from ecgjepa.signal import (
-    DEFAULT_CONTRACT,
-    LEADS_8,
-    LEADS_12,
-    LIMB_LEADS,
-    PUBLISHED_CONTRACT,
-    Recording,
-    RefusedRecordError,
-    SignalContract,
-    canonical_lead,
-    standardize,
-)
+from ecgjepa.errors import RefusedRecordError
+from ecgjepa.leads import LEADS_8, LEADS_12, LIMB_LEADS, canonical_lead
+from ecgjepa.signal import DEFAULT_CONTRACT, PUBLISHED_CONTRACT, Recording, SignalContract, standardize
 
 SINE_HZ = 7.0
 

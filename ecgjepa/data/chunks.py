@@ -13,8 +13,9 @@ from numpy import ndarray
 from ecgjepa.data.labels import HeaderNotes, read_header_notes
 from ecgjepa.data.readers import read
 from ecgjepa.data.store import UV_PER_MV
+from ecgjepa.errors import RefusedRecordError
 from ecgjepa.files import atomic_path
-from ecgjepa.signal import Recording, RefusedRecordError, SignalContract, standardize
+from ecgjepa.signal import Recording, SignalContract, standardize
 
 _INT16_MAX = np.iinfo(np.int16).max
 

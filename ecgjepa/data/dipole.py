@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from ecgjepa.signal import LEADS_8, LEADS_12, LIMB_LEADS
+from ecgjepa.leads import LEADS_8, LEADS_12, LIMB_LEADS
 
 Ventricles = Literal["normal", "left_bundle", "right_bundle", "inferior_injury", "anterior_injury"]
 

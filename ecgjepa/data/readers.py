@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgjepa.signal import Recording, RefusedRecordError
+from ecgjepa.errors import RefusedRecordError
+from ecgjepa.signal import Recording
 
 CODE15_LEADS = ("DI", "DII", "DIII", "AVR", "AVL", "AVF", "V1", "V2", "V3", "V4", "V5", "V6")
 CODE15_SAMPLING_RATE_HZ = 400.0

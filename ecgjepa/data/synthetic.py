@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ecgjepa.data.population import Patient, Stream, SyntheticECG, generator, synthesize
 from ecgjepa.files import atomic_path, write_text
-from ecgjepa.signal import LEADS_12
+from ecgjepa.leads import LEADS_12
 
 # What each finding is called in scp_codes, with its likelihood (forms and rhythms have 0 there), and in the report.
 _FINDINGS: dict[str, tuple[dict[str, float], str]] = {

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy import ndarray
 
 from ecgjepa.evaluate.plots import segments, styled
-from ecgjepa.signal import LEADS_12, LIMB_LEADS
+from ecgjepa.leads import LEADS_12, LIMB_LEADS
 
 MM_PER_INCH = 25.4
 MM_PER_S, MM_PER_MV = 25.0, 10.0

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import wfdb
 
-from ecgjepa.signal import LEADS_12
+from ecgjepa.leads import LEADS_12
 
 
 def smooth_signal(seed: int, samples: int = 5000, leads: int = 12) -> np.ndarray:

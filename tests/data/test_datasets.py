@@ -9,7 +9,7 @@ import pytest
 from ecgjepa.data.datasets import DatasetError, list_records
 from ecgjepa.data.labels import cpsc2018_labels, read_header_notes
 from ecgjepa.data.readers import read
-from ecgjepa.signal import RefusedRecordError
+from ecgjepa.errors import RefusedRecordError
 from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb
 
 

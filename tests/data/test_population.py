@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ecgjepa.data.dipole import AFTER_R_S, BEFORE_R_S, DOWER_LA, beats, fibrillation, leads_of
 from ecgjepa.data.population import SyntheticECG, draw_patient, patient_number, synthesize
-from ecgjepa.signal import LEADS_12
+from ecgjepa.leads import LEADS_12
 
 RECORDS, SEED = 240, 3
 RATE_HZ = 500

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from ecgjepa.data.readers import CODE15_LEADS, read
-from ecgjepa.signal import LEADS_12, RefusedRecordError, standardize
+from ecgjepa.errors import RefusedRecordError
+from ecgjepa.leads import LEADS_12
+from ecgjepa.signal import standardize
 from tests.data.archives import smooth_signal, write_code15, write_wfdb
 
 

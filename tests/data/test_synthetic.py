@@ -12,7 +12,7 @@ import wfdb
 
 from ecgjepa.data.population import synthesize
 from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
-from ecgjepa.signal import LEADS_12
+from ecgjepa.leads import LEADS_12
 
 SEED = 3
 

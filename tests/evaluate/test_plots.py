@@ -21,7 +21,7 @@ from ecgjepa.evaluate.plots import (
     segments,
     to_svg,
 )
-from ecgjepa.signal import LEADS_8
+from ecgjepa.leads import LEADS_8
 
 RATE_HZ = 250
 MM_PER_INCH = 25.4

@@ -1,0 +1,90 @@
+"""Raw files -> store -> run folder."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecgjepa.cli.flags import config_flags
+from ecgjepa.cli.main import command_line, main
+from ecgjepa.config import load_config
+
+DATASETS = ("ptbxl", "shaoxing", "code15", "cpsc", "folder")  # `ecgjepa.data.datasets.DATASETS`, without importing it
+
+
+@main.command()
+@click.option("--dataset", required=True, type=click.Choice(DATASETS), help="Layout of the folder.")
+@click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="The folder, as published.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to write.")
+@click.option(
+    "--resampling",
+    type=click.Choice(["polyphase", "fft"]),
+    default="polyphase",
+    show_default=True,
+    help="fft: as the published weights were trained.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Processes; all processors if not given.")
+@click.option("--overwrite", is_flag=True, help="Replace the store that is there.")
+def prepare(dataset: str, data_dir: Path, out: Path, resampling: Any, workers: int | None, overwrite: bool) -> None:
+    """Raw files -> store: one array, one table, and an account of every record."""
+    from ecgjepa.data.prepare import prepare
+    from ecgjepa.signal import SignalContract
+
+    contract = SignalContract(resampling=resampling)
+    store = prepare(dataset, data_dir, out, contract=contract, workers=workers, overwrite=overwrite)
+    click.echo(f"{out}: {describe_account(store.info['account'])}")
+
+
+@main.command()
+@click.option("--config", "config_file", type=click.Path(path_type=Path), help="TOML file; flags lie over it.")
+@click.option("--out", type=click.Path(path_type=Path), help="The run folder; a new one below runs/ if not given.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out; begin one if none is there.")
+@click.option("--data-dir-shao", type=click.Path(path_type=Path), help="Raw Chapman-Shaoxing-Ningbo folder.")
+@click.option("--data-dir-code15", type=click.Path(path_type=Path), help="Raw CODE-15% folder.")
+@click.option("--data-dir-ptbxl", type=click.Path(path_type=Path), help="Raw PTB-XL folder.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), help="Where raw folders are prepared to.")
+@config_flags
+def pretrain(
+    config_file: Path | None,
+    out: Path | None,
+    resume: bool,
+    data_dir_shao: Path | None,
+    data_dir_code15: Path | None,
+    data_dir_ptbxl: Path | None,
+    cache_dir: Path | None,
+    **flags: Any,
+) -> None:
+    """Stores -> run folder with an encoder that was trained without labels."""
+    overrides: dict[str, Any] = {
+        key.replace("__", "."): value for key, value in flags.items() if value not in (None, ())
+    }
+    if resume and out is not None and config_file is None and (out / "config.toml").is_file():
+        config_file = out / "config.toml"
+    if resume and out is None:
+        raise click.UsageError("--resume needs --out, the run to go on with")
+    config = load_config(config_file, overrides)  # a wrong setting is found before an hour of preparing
+    if out is not None and (out / "run.json").is_file() and not resume:
+        raise FileExistsError(f"{out} holds a run already; --resume goes on with it")
+    from ecgjepa.data.prepare import cached_store
+    from ecgjepa.train.pretrain import new_run_path, pretrain
+
+    raw = {"shaoxing": data_dir_shao, "code15": data_dir_code15, "ptbxl": data_dir_ptbxl}
+    prepared = [cached_store(name, folder, cache_dir).path for name, folder in raw.items() if folder is not None]
+    if prepared:
+        overrides["data.stores"] = [*config.data.stores, *map(str, prepared)]
+        config = load_config(config_file, overrides)
+    outcome = pretrain(config, out or new_run_path(), resume=resume, command=command_line())
+    if outcome.stopped_by is not None:
+        click.echo(f"{outcome.path}: stopped after step {outcome.step} of {outcome.steps}; --resume goes on", err=True)
+        sys.exit(128 + outcome.stopped_by)
+    click.echo(f"{outcome.path}: {outcome.steps} steps done, model in {outcome.path / 'model'}")
+
+
+def describe_account(account: dict[str, Any]) -> str:
+    """One line per part of a store's account."""
+    lines = [f"{account['kept']} of {account['candidates']} records kept"]
+    for part in ("changed", "refused", "flags"):
+        if account[part]:
+            lines.append(f"  {part}: " + ", ".join(f"{reason} {count}" for reason, count in account[part].items()))
+    return "\n".join(lines)
