@@ -1,70 +1,30 @@
 """Records per second of one pretraining step: ours against the plain form of the released scripts, in one run.
 
 Both compute the same numbers (checked in float32 before the clock starts): loss, backward, AdamW, teacher update. The
-plain form masks dense attention scores with a mask that Python loops build anew on every forward pass, projects every
-token of the predictor, uses AdamW as it comes, updates the teacher parameter by parameter, and reads the loss back at
-every step.
+plain form (`plain.py`) also projects every token of the predictor, uses AdamW as it comes, updates the teacher
+parameter by parameter, and reads the loss back at every step.
 
     python benchmarks/step.py --batch-size 16 --precision bf16 --runs 5
 """
 
 import argparse
 import copy
-import math
 import statistics
-import time
 from collections.abc import Callable
-from functools import partial
 
 import torch
 import torch.nn.functional as F
+from plain import PLAIN_ATTENTION, SIZES, plain_features, timed
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from ecgjepa.config import ModelConfig
-from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.jepa import JEPA
-from ecgjepa.model.tokens import patchify, take_patches
 from ecgjepa.model.transformer import drop_path_scales
 from ecgjepa.schedules import teacher_momentum
 from ecgjepa.signal import DEFAULT_CONTRACT
 
-SIZES = {
-    "published": ModelConfig(),
-    "small": ModelConfig(width=192, depth=6, heads=4, predictor_width=96, predictor_depth=3, predictor_heads=3),
-}
 VISIBLE = 17  # patches: what random masks with a ratio of 0.6-0.7 leave on average
 MOMENTUM = teacher_momentum(0, steps=1000)
-
-
-def python_pattern(leads: int, patches: int) -> Tensor:
-    tokens = [(lead, patch) for lead in range(leads) for patch in range(patches)]
-    return torch.tensor([[lead == other or patch == moment for other, moment in tokens] for lead, patch in tokens])
-
-
-def attend_masked(query: Tensor, key: Tensor, value: Tensor, pattern_NN: Tensor) -> Tensor:
-    query_N, key_N, value_N = (grid.flatten(2, 3) for grid in (query, key, value))
-    scores_BHNN = (query_N @ key_N.mT) * query.shape[-1] ** -0.5
-    weights_BHNN = scores_BHNN.masked_fill(~pattern_NN, -math.inf).softmax(dim=-1)
-    return (weights_BHNN @ value_N).view_as(query)
-
-
-def attend_sdpa(query: Tensor, key: Tensor, value: Tensor, pattern_NN: Tensor) -> Tensor:
-    query_N, key_N, value_N = (grid.flatten(2, 3) for grid in (query, key, value))
-    return F.scaled_dot_product_attention(query_N, key_N, value_N, attn_mask=pattern_NN).view_as(query)
-
-
-PLAIN_ATTENTION = {"masked": attend_masked, "sdpa": attend_sdpa}
-
-
-def plain_features(
-    encoder: Encoder, attend: Callable, signal: Tensor, visible: Tensor, path_scale: Tensor | None
-) -> Tensor:
-    patches = take_patches(patchify(signal, encoder.config.patch_samples), visible)
-    position = take_patches(encoder.position_LPD[None], visible)
-    pattern = python_pattern(patches.shape[1], patches.shape[2]).to(signal.device)
-    tokens = encoder.blocks(encoder.patch_embed(patches), position, partial(attend, pattern_NN=pattern), path_scale)
-    return encoder.norm(tokens)
 
 
 def plain_loss(
@@ -82,17 +42,6 @@ def plain_loss(
 def plain_update_teacher(jepa: JEPA) -> None:
     for ours, students in zip(jepa.teacher.parameters(), jepa.student.parameters(), strict=True):
         ours.data.mul_(MOMENTUM).add_((1 - MOMENTUM) * students.detach().data)
-
-
-def timed(step: Callable[[], None], device: torch.device) -> tuple[float, float]:
-    """Seconds by the clock, and seconds of all cores."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    clock, cores = time.perf_counter(), time.process_time()
-    step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - clock, time.process_time() - cores
 
 
 def matrix_products(step: Callable[[], None], tokens: int, dtype: torch.dtype, device: torch.device) -> str:

@@ -17,14 +17,17 @@ LIMB_LEADS = {
 
 _CANONICAL = {lead.upper(): lead for lead in LEADS_12}
 _CANONICAL |= {prefix + lead: lead for prefix in ("D", "ML") for lead in ("I", "II", "III")}
-_PREFIX = re.compile(r"^(LEAD|ECG|EKG)[ .:_-]*")
+# What files put before and after the name of a lead. A hyphen with a space before it is a sign: `ECG -aVR` is inverted.
+_PREFIX = re.compile(r"^(?:MDC_ECG_LEAD_|(?:(?:LEAD|ECG|EKG)(?:[ .:_]+|-)?)+)")
+_SUFFIX = re.compile(r"(?:-REF|, AUGMENTED VOLTAGE, (?:RIGHT|LEFT|FOOT)|\s*\((?:EINTHOVEN|GOLDBERGER|WILSON)\))$")
 
 
 def canonical_lead(name: str) -> str | None:
     """The standard name of a lead, or None if it is none of the standard twelve.
 
-    Understood: any case, `lead II`, `ECG V1`, `DI` (as in CODE-15%), `MLII` (as in the MIT-BIH databases), `V1-REF`.
-    Not understood on purpose: an inverted lead such as `-aVR`.
+    Understood: any case, `lead II`, `ECG V1`, `EKG Lead I`, `DI` (as in CODE-15%), `MLII` (as in the MIT-BIH
+    databases), `V1-REF`, `MDC_ECG_LEAD_V1` (ISO/IEEE 11073), `Lead I (Einthoven)` and
+    `aVR, augmented voltage, right` (DICOM). Not understood on purpose: an inverted lead such as `-aVR` or `ECG -aVR`.
     """
-    key = _PREFIX.sub("", name.strip().upper()).removesuffix("-REF")
+    key = _SUFFIX.sub("", _PREFIX.sub("", name.strip().upper()))
     return _CANONICAL.get(key)

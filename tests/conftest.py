@@ -1,15 +1,18 @@
 """Shape annotations are checked, torch runs on one thread (several times faster here), real ECGs are found."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 from jaxtyping import install_import_hook
 
-with install_import_hook("ecgjepa", "beartype.beartype"):
-    import ecgjepa  # noqa: F401
+import tests.shape_checks  # noqa: F401
 
-import torch
+install_import_hook("ecgjepa", "tests.shape_checks.checked")  # stays, since modules are loaded when they are first used
+
+import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -46,3 +49,11 @@ def parity_dir() -> Path:
     if folder is None:
         pytest.skip("no golden arrays: set ECGJEPA_PARITY")
     return folder
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked: for wrong input that must be refused by name, stand-ins, and the compiler."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

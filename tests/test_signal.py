@@ -5,7 +5,8 @@ import pytest
 
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.leads import LEADS_8, LEADS_12, LIMB_LEADS, canonical_lead
-from ecgjepa.signal import DEFAULT_CONTRACT, PUBLISHED_CONTRACT, Recording, SignalContract, standardize
+from ecgjepa.signal import DEFAULT_CONTRACT, PUBLISHED_CONTRACT, Recording, SignalContract
+from ecgjepa.windows import standardize
 
 SINE_HZ = 7.0
 
@@ -110,7 +111,7 @@ def refused(recording: Recording, contract: SignalContract = DEFAULT_CONTRACT) -
 
 def test_refusals_name_reason_found_and_expected() -> None:
     recording = twelve_leads()
-    assert "3.00 s, expected at least 10 s" in (short := refused(twelve_leads(seconds=3))).detail
+    assert "3.000 s, expected at least 10 s" in (short := refused(twelve_leads(seconds=3))).detail
     assert short.reason == "short"
     assert refused(padded(600, 600, seconds=7)).reason == "padded"
     missing = refused(pick(recording, "I", "II", "V1"))

@@ -12,7 +12,7 @@ DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis"}
 
 
 @main.command()
-@click.option("--ckpt", "--ckpt-dir", required=True, type=click.Path(path_type=Path), help="Run folder or .pth file.")
+@click.option("--ckpt", "--ckpt-dir", required=True, help="Run or model folder, .pth file, or OWNER/NAME of the hub.")
 @click.option("--store", type=click.Path(path_type=Path), help="A prepared store with labels.")
 @click.option("--dataset", type=click.Choice(LABELLED), help="Layout of --data-dir.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Raw folder; prepared once, in the cache.")
@@ -25,7 +25,7 @@ DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis"}
     show_default=True,
     help="strict: selection on validation, test read once. paper: as published.",
 )
-@click.option("--encoder", type=click.Choice(["teacher", "student"]), default="teacher", show_default=True)
+@click.option("--encoder", type=click.Choice(["teacher", "student"]), help="Teacher if it is there, else what is.")
 @click.option("--data-percentage", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of label fraction, resamples and paper's layer.")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap over patients.")
@@ -35,7 +35,7 @@ DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis"}
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder; below the run's probes/ if not given.")
 @click.option("--overwrite", is_flag=True, help="Replace the result that is there.")
 def probe(
-    ckpt: Path,
+    ckpt: str,
     store: Path | None,
     dataset: str | None,
     data_dir: Path | None,
@@ -57,14 +57,15 @@ def probe(
         raise click.UsageError("give either --store, or --dataset and --data-dir")
     if out is not None:
         refuse_existing(out, overwrite)
-    from ecgjepa.checkpoint import choose_device, load_encoder, random_twin, read_notes
+    from ecgjepa.checkpoint import choose_device, load_model, random_twin
     from ecgjepa.data.prepare import cached_store
     from ecgjepa.data.store import Store
     from ecgjepa.evaluate.probe import run_probe
     from ecgjepa.evaluate.result import folder_name, format_table
 
     processor = choose_device(device)
-    pretrained = load_encoder(ckpt, encoder)
+    model = load_model(ckpt, encoder)
+    pretrained, place = model.encoder, Path(ckpt)
     if store is not None:
         labelled = Store.open(store)
     else:
@@ -72,14 +73,14 @@ def probe(
     level = level or DEFAULT_LEVELS.get(labelled.info["dataset"])
     if level is None:
         raise click.UsageError(f"--level is needed: this store has {sorted(labelled.info['levels']) or 'no labels'}")
-    encoder_name = "published" if ckpt.is_file() else encoder
+    encoder_name = "published" if model.file.suffix == ".pth" else model.network
     name = folder_name(labelled.info["dataset"], level, task, protocol, encoder_name, data_percentage, seed)
-    folder = out or (ckpt / "probes" if ckpt.is_dir() else Path("probes") / ckpt.stem) / name
+    folder = out or (place / "probes" if place.is_dir() else Path("probes") / place.stem) / name
     refuse_existing(folder, overwrite)
     result = run_probe(
         labelled,
         pretrained,
-        random_twin(pretrained, read_notes(ckpt).get("seed", seed)),
+        random_twin(pretrained, model.notes.get("seed", seed)),
         level=level,
         task=task,
         protocol=protocol,
@@ -90,6 +91,7 @@ def probe(
         batch_size=batch_size,
         device=processor,
         command=command_line(),
+        checkpoint=place.resolve().name,
     )
     result.save(folder, overwrite=overwrite)
     click.echo(format_table(result))

@@ -15,7 +15,8 @@ from ecgjepa.data.readers import read
 from ecgjepa.data.store import UV_PER_MV
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.files import atomic_path
-from ecgjepa.signal import Recording, SignalContract, standardize
+from ecgjepa.signal import Recording, SignalContract
+from ecgjepa.windows import standardize
 
 _INT16_MAX = np.iinfo(np.int16).max
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32
+from jaxtyping import Float32, Int16
 from numpy import ndarray
 
 from ecgjepa.signal import SignalContract
@@ -50,7 +50,7 @@ class Store:
     """
 
     path: Path
-    signals_uv: np.memmap
+    signals_uv: Int16[ndarray, "records leads samples"]
     records: pd.DataFrame
     info: dict[str, Any]
     contract: SignalContract

@@ -18,6 +18,7 @@ from numpy import ndarray
 from ecgjepa.data.store import Store
 from ecgjepa.evaluate.bootstrap import bootstrap, percentile_interval
 from ecgjepa.evaluate.features import contract_warnings, embed_rows
+from ecgjepa.evaluate.head import Head, describe_encoder
 from ecgjepa.evaluate.logistic import Task
 from ecgjepa.evaluate.metrics import measure
 from ecgjepa.evaluate.protocols import LinearProbe, PaperProbe, decide
@@ -45,6 +46,7 @@ class Prediction:
     thresholds_K: Float64[ndarray, "k"] | None
     selection: dict[str, Any] | None
     notes: list[str]
+    layer: tuple[Float64[ndarray, "k d"], Float64[ndarray, "k"]]
 
 
 def run_probe(
@@ -63,6 +65,7 @@ def run_probe(
     device: str | torch.device = "cpu",
     progress: bool = True,
     command: str = "",
+    checkpoint: str = "",
 ) -> ProbeResult:
     """Evaluate a frozen encoder on a labelled store, and the same encoder with random weights beside it.
 
@@ -76,6 +79,7 @@ def run_probe(
         label_fraction: part of the training records to learn from.
         resamples: of the test patients.
         command: what was typed, for the result.
+        checkpoint: name of the encoder's run folder or file, for the head.
 
     Raises:
         ValueError: encoder and store do not fit, the level is unknown, a split is empty, or a feature is not finite.
@@ -136,8 +140,13 @@ def run_probe(
         "warnings": [*comparison_warnings(dataset, level, task, _present_records(store), protocol), *warnings, *notes],
     }
     test_features_ND = features["pretrained"][targets.of("test")]
+    about = {key: summary[key] for key in ("dataset", "level", "protocol", "label_fraction", "seed")}
+    about |= describe_encoder(encoder, encoder_name, checkpoint)
     return ProbeResult(
-        summary, _prediction_table(store, test, predictions), _embedding_table(store, test, test_features_ND)
+        summary,
+        _prediction_table(store, test, predictions),
+        _embedding_table(store, test, test_features_ND),
+        Head(*ours.layer, targets.classes, task, ours.thresholds_K, about),
     )
 
 
@@ -162,7 +171,7 @@ def _predict(
         probe, selection = PaperProbe(task, seed).fit(*learn), None
     probabilities_NK = probe.predict_proba(features_ND[targets.of("test")])
     predicted_NK = decide(probabilities_NK, probe.thresholds_)
-    return Prediction(probabilities_NK, predicted_NK, probe.thresholds_, selection, probe.notes_)
+    return Prediction(probabilities_NK, predicted_NK, probe.thresholds_, selection, probe.notes_, probe.raw_layer())
 
 
 def _score(

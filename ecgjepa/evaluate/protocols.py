@@ -29,6 +29,8 @@ Labels = Bool[ndarray, "n k"]
 C_GRID = tuple(10.0**exponent for exponent in range(-5, 5))
 # The largest values take longest: the search ends after this many in a row that are worse than the best.
 PATIENCE = 3
+# Logit of a class that could not be learned, as a layer holds it: finite, and exactly 0 or 1 as a probability.
+CONSTANT_LOGIT = 1e4
 
 
 class GridPoint(NamedTuple):
@@ -114,6 +116,17 @@ class LinearProbe:
         """Which classes are called, (N, K)."""
         return decide(self.predict_proba(features_ND), self.thresholds_)
 
+    def raw_layer(self) -> tuple[Float64[ndarray, "k d"], Float64[ndarray, "k"]]:
+        """Weights (K, D) and bias (K) on features as they come: the standardisation is folded in.
+
+        A class that could not be learned has weights of 0 and a bias of -+`CONSTANT_LOGIT`.
+        """
+        bias_K = np.where(self.constant_K > 0, CONSTANT_LOGIT, -CONSTANT_LOGIT)
+        weight_KD = np.zeros((len(bias_K), len(self.scaler_.scale_)))
+        weight_KD[self.learned_K] = (self.fit_.weights_DK / self.scaler_.scale_[:, None]).T
+        bias_K[self.learned_K] = self.fit_.bias_K - weight_KD[self.learned_K] @ self.scaler_.mean_
+        return weight_KD, bias_K
+
     def _scaled(self, features_ND: ndarray) -> ndarray:
         return self.scaler_.transform(features_ND.astype(np.float64))
 
@@ -186,6 +199,10 @@ class PaperProbe:
         logits_NK = torch.from_numpy(features_ND.astype(np.float64) @ self.weight_DK + self.bias_K)
         probabilities = logits_NK.sigmoid() if self.task == "multilabel" else logits_NK.softmax(dim=1)
         return probabilities.numpy()
+
+    def raw_layer(self) -> tuple[Float64[ndarray, "k d"], Float64[ndarray, "k"]]:
+        """Weights (K, D) and bias (K)."""
+        return self.weight_DK.T.astype(np.float64), self.bias_K.astype(np.float64)
 
     def predict(self, features_ND: Features) -> Labels:
         """Which classes are called, (N, K)."""

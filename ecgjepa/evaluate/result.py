@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
+from ecgjepa.evaluate.head import HEAD, Head
 from ecgjepa.files import write_json
 
 RESULT, PREDICTIONS, EMBEDDINGS = "result.json", "predictions.parquet", "embeddings.parquet"
@@ -23,11 +24,13 @@ class ProbeResult:
         summary: what `result.json` says.
         predictions: one row per test record: record, patient, split, and per class `label:`, `pretrained:`, `random:`.
         embeddings: one row per test record: record, split, labels, and the features as `pretrained`.
+        head: the read-out of the pretrained encoder.
     """
 
     summary: dict[str, Any]
     predictions: pd.DataFrame
     embeddings: pd.DataFrame
+    head: Head
 
     @property
     def name(self) -> str:
@@ -36,7 +39,7 @@ class ProbeResult:
         return folder_name(*(self.summary[key] for key in keys))
 
     def save(self, directory: Path | str, overwrite: bool = False) -> None:
-        """Write `result.json`, `predictions.parquet` and `embeddings.parquet`: all of them or none.
+        """Write `result.json`, `predictions.parquet`, `embeddings.parquet` and `head.safetensors`: all or none.
 
         Raises:
             FileExistsError: the directory exists and `overwrite` is False.
@@ -50,12 +53,13 @@ class ProbeResult:
             finished.mkdir()
             self.predictions.to_parquet(finished / PREDICTIONS, index=False)
             self.embeddings.to_parquet(finished / EMBEDDINGS, index=False)
+            self.head.save(finished / HEAD)
             write_json(finished / RESULT, self.summary)
             if not directory.exists():
                 finished.rename(directory)
                 return
             (directory / RESULT).unlink(missing_ok=True)  # a result never stands beside the tables of another
-            for file in (PREDICTIONS, EMBEDDINGS, RESULT):
+            for file in (PREDICTIONS, EMBEDDINGS, HEAD, RESULT):
                 (finished / file).replace(directory / file)
 
 

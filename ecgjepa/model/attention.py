@@ -41,25 +41,38 @@ def attend_dense(
     key: Float[Tensor, "b h l v e"],
     value: Float[Tensor, "b h l v e"],
     pattern_NN: Bool[Tensor, "n n"],
+    present_BLV: Bool[Tensor, "b l v"] | None = None,
 ) -> Float[Tensor, "b h l v e"]:
-    """Attention of every token to every token that `pattern_NN` allows."""
+    """Attention of every token to every token that `pattern_NN` allows and `present_BLV` has (see the other form)."""
+    if present_BLV is not None:
+        itself_NN = torch.eye(len(pattern_NN), dtype=torch.bool, device=query.device)
+        pattern_NN = (pattern_NN & present_BLV.flatten(1)[:, None, None]) | itself_NN
     query_N, key_N, value_N = (grid.flatten(2, 3) for grid in (query, key, value))
     return F.scaled_dot_product_attention(query_N, key_N, value_N, attn_mask=pattern_NN).view_as(query)
 
 
 def attend_factorised(
-    query: Float[Tensor, "b h l v e"], key: Float[Tensor, "b h l v e"], value: Float[Tensor, "b h l v e"]
+    query: Float[Tensor, "b h l v e"],
+    key: Float[Tensor, "b h l v e"],
+    value: Float[Tensor, "b h l v e"],
+    present_BLV: Bool[Tensor, "b l v"] | None = None,
 ) -> Float[Tensor, "b h l v e"]:
     """Attention of a token to its lead and its moment, under one softmax over both; the token itself counts once.
 
     Exactly what `attend_dense` computes with the cross pattern, from V + L scores per query in place of V * L.
+    Tokens that `present_BLV` says are absent are seen by none; each still sees itself, so that every output is finite.
     """
     leads, patches = query.shape[2:4]
-    if leads == 1:
+    if leads == 1 and present_BLV is None:
         return attend_within_lead(query, key, value)
     query, key, value = query.contiguous() * query.shape[-1] ** -0.5, key.contiguous(), value.contiguous()
     lead_scores_BHLVV = query @ key.mT
     moment_scores_BHVLL = query.transpose(2, 3) @ key.transpose(2, 3).mT
+    if present_BLV is not None:
+        itself_VV = torch.eye(patches, dtype=torch.bool, device=query.device)
+        absent_BLVV = ~present_BLV[:, :, None] & ~itself_VV
+        lead_scores_BHLVV = lead_scores_BHLVV.masked_fill(absent_BLVV[:, None], -math.inf)
+        moment_scores_BHVLL = moment_scores_BHVLL.masked_fill(~present_BLV.mT[:, None, :, None], -math.inf)
     itself_LL = torch.eye(leads, dtype=torch.bool, device=query.device)
     moment_scores_BHVLL = moment_scores_BHVLL.masked_fill(itself_LL, -math.inf)  # it is among the lead's scores
     scores = torch.cat([lead_scores_BHLVV, moment_scores_BHVLL.transpose(2, 3)], dim=-1)

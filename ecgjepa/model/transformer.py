@@ -3,6 +3,7 @@
 Axes: B records, L leads, V patches, D width, I blocks.
 """
 
+import itertools
 import math
 
 import torch
@@ -65,8 +66,10 @@ class Stack(nn.ModuleList):
         position_BLVD: Float[Tensor, "#b #l v d"],
         attend: Attend,
         path_scale: Float[Tensor, "depth 2 b"] | None = None,
+        blocks: int | None = None,
     ) -> Float[Tensor, "b l v d"]:
-        for i, block in enumerate(self):
+        """The tokens after the first `blocks` blocks, after all of them where None."""
+        for i, block in enumerate(itertools.islice(self, blocks)):
             tokens_BLVD = block(tokens_BLVD + position_BLVD, attend, None if path_scale is None else path_scale[i])
         return tokens_BLVD
 

@@ -18,7 +18,8 @@ from ecgjepa.data.prepare import cached_store, prepare
 from ecgjepa.data.readers import read
 from ecgjepa.data.store import Store, StoreError
 from ecgjepa.errors import PrepareError
-from ecgjepa.signal import PUBLISHED_CONTRACT, Recording, SignalContract, StandardizedSignal, standardize
+from ecgjepa.signal import PUBLISHED_CONTRACT, Recording, SignalContract
+from ecgjepa.windows import StandardizedSignal, standardize
 from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb
 
 
@@ -79,7 +80,7 @@ def test_every_kind_of_bad_record_has_its_line_and_the_rest_is_kept(tmp_path: Pa
     assert store.signals_uv[0].max() == 32767
     details = pd.read_csv(tmp_path / "store" / "refused.csv").set_index("record")["detail"]
     assert "missing" in details["three_leads"]
-    assert "3.00 s" in details["three_seconds"]
+    assert "3.000 s" in details["three_seconds"]
 
 
 def test_two_workers_one_worker_and_an_interrupted_run_give_the_same(

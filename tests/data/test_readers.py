@@ -10,7 +10,7 @@ import pytest
 from ecgjepa.data.readers import CODE15_LEADS, read
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.leads import LEADS_12
-from ecgjepa.signal import standardize
+from ecgjepa.windows import standardize
 from tests.data.archives import smooth_signal, write_code15, write_wfdb
 
 

@@ -10,6 +10,7 @@ from jaxtyping import TypeCheckError
 from sklearn.metrics import f1_score, roc_auc_score
 
 from ecgjepa.evaluate import result as result_module
+from ecgjepa.evaluate.head import Head
 from ecgjepa.evaluate.probe import run_probe
 from ecgjepa.evaluate.published import FULL_SIZES, NUMBERS, comparison_warnings, published_numbers
 from ecgjepa.evaluate.result import folder_name, format_table
@@ -174,6 +175,7 @@ def test_saved_files_hold_what_the_report_reads(strict, tmp_path):
     strict.save(folder)
     assert sorted(path.name for path in folder.iterdir()) == [
         "embeddings.parquet",
+        "head.safetensors",
         "predictions.parquet",
         "result.json",
     ]
@@ -189,6 +191,25 @@ def test_saved_files_hold_what_the_report_reads(strict, tmp_path):
     assert [list(names) for names in embeddings["labels"]] == [store.records["labels_superdiagnostic"][r] for r in rows]
 
 
+@pytest.mark.parametrize(("protocol", "task"), [("strict", "multilabel"), ("paper", "multiclass")])
+def test_the_saved_head_gives_the_saved_predictions(protocol, task, tmp_path):
+    encoder = LeadEncoder("I")
+    result = probe(encoder=encoder, protocol=protocol, task=task, encoder_name="student", checkpoint="run-7")
+    result.save(tmp_path / "probe")
+    head = Head.load(tmp_path / "probe")
+    features = np.stack(result.embeddings["pretrained"])
+    expected = result.predictions[[f"pretrained:{name}" for name in CLASSES]].to_numpy()
+    np.testing.assert_allclose(head.predict_proba(features), expected, atol=1e-6)
+    assert list(head.classes) == CLASSES
+    assert dict(zip(CLASSES, head.thresholds_K, strict=True) if task == "multilabel" else {}) == pytest.approx(
+        result.summary["thresholds"]
+    )
+    assert head.about["weights_sha256"] == encoder.weights_sha256()
+    expected = {"dataset": "ptbxl", "level": "superdiagnostic", "protocol": protocol, "checkpoint": "run-7"}
+    assert expected.items() <= head.about.items()
+    assert (head.about["encoder"], head.about["contract"]) == ("student", CONTRACT.to_dict())
+
+
 def test_an_existing_result_is_kept_unless_told(strict, tmp_path):
     strict.save(tmp_path / "probe")
     other = probe(seed=1)
@@ -197,6 +218,7 @@ def test_an_existing_result_is_kept_unless_told(strict, tmp_path):
     assert json.loads((tmp_path / "probe" / "result.json").read_text())["seed"] == 0
     other.save(tmp_path / "probe", overwrite=True)
     assert json.loads((tmp_path / "probe" / "result.json").read_text())["seed"] == 1
+    np.testing.assert_array_equal(Head.load(tmp_path / "probe").weight_KD, other.head.weight_KD)
 
 
 def test_a_failed_write_leaves_nothing_behind(strict, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from ecgjepa.evaluate import report
 from ecgjepa.evaluate.report import write_report
@@ -35,7 +36,7 @@ def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     """Drawing takes seconds; figures are tested by themselves, and on the page of `page`."""
     if "real_figures" not in request.fixturenames:
         for name in ("project_to_map", "loss_curve", "ecg_paper", "interval_plot", "roc_curves", "embedding_map"):
-            monkeypatch.setattr(report, name, lambda *_, **__: None)
+            monkeypatch.setattr(report, name, lambda *_, **__: Figure())
         monkeypatch.setattr(report, "to_svg", lambda *_: "<svg></svg>")
 
 

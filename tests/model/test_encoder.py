@@ -1,11 +1,14 @@
 """Any leads, any visible patches, per batch or per record; initial weights; chance from outside only."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 
 from ecgjepa.config import ModelConfig
-from ecgjepa.model.encoder import Encoder
+from ecgjepa.model.attention import attend_dense, attend_factorised, cross_pattern
+from ecgjepa.model.encoder import AttentionForm, Encoder
 from ecgjepa.model.predictor import Predictor
 from ecgjepa.model.transformer import drop_path_scales
 from ecgjepa.signal import SignalContract
@@ -138,12 +141,68 @@ def test_a_dropped_branch_of_one_record(
     assert (dropped[3] - full[3]).abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("attention", ["factorised", "dense"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_missing_patches_of_a_lead_do_not_exist_for_the_others(
+    config: ModelConfig, contract: SignalContract, signal_mv_BLS: Tensor, attention: AttentionForm, share: float
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    encoder = Encoder(config, contract, generator=generator, attention=attention).double()
+    present_BLP = torch.rand(5, 8, 12, generator=generator) > share
+    present_BLP[:, 2, 3] = True
+    features = encoder.forward_features(signal_mv_BLS.double(), present_BLP=present_BLP)
+    assert features.isfinite().all()
+    pooled = encoder.pool(features, present_BLP)
+    lead_N, patch_N = (index.flatten() for index in torch.meshgrid(torch.arange(8), torch.arange(12), indexing="ij"))
+    for i, present_N in enumerate(present_BLP.flatten(1)):
+        # The tokens that are there, as one row, each with its own position, by the rule itself.
+        tokens = encoder.patch_embed(signal_mv_BLS[i].double().unflatten(-1, (12, 10)).flatten(0, 1)[present_N])
+        position = encoder.position_LPD.flatten(0, 1)[present_N]
+        rule = partial(attend_dense, pattern_NN=cross_pattern(lead_N[present_N], patch_N[present_N]))
+        alone = encoder.norm(encoder.blocks(tokens[None, None], position[None, None], rule))[0, 0]
+        torch.testing.assert_close(features[i].flatten(0, 1)[present_N], alone, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(pooled[i], alone.mean(dim=0), rtol=1e-9, atol=1e-9)
+
+
+def test_a_short_signal_is_the_first_patches(
+    config: ModelConfig, contract: SignalContract, signal_mv_BLS: Tensor, generator: torch.Generator
+) -> None:
+    encoder = Encoder(config, contract, generator=generator)
+    visible = torch.arange(4)[None]
+    expected = encoder.forward_features(signal_mv_BLS, visible_patches=visible)
+    torch.testing.assert_close(encoder.forward_features(signal_mv_BLS[:, :, :40]), expected)
+    present_BLP = torch.ones(5, 8, 12, dtype=torch.bool)
+    present_BLP[:, :, 4:] = False
+    masked = encoder.forward_features(signal_mv_BLS, present_BLP=present_BLP)
+    torch.testing.assert_close(masked[:, :, :4], expected)
+    with_both = encoder.forward_features(
+        signal_mv_BLS, visible_patches=torch.tensor([[3, 5, 0]]), present_BLP=present_BLP
+    )
+    only = encoder.forward_features(signal_mv_BLS, visible_patches=torch.tensor([[3, 0]]))
+    torch.testing.assert_close(with_both[:, :, [0, 2]], only)
+
+
+def test_layers(config: ModelConfig, contract: SignalContract, signal_mv_BLS: Tensor) -> None:
+    encoder = Encoder(config, contract)
+    last = encoder.forward_features(signal_mv_BLS, layer=3)
+    torch.testing.assert_close(encoder.norm(last), encoder.forward_features(signal_mv_BLS))
+    position = encoder.position_LPD[None]
+    tokens = encoder.patch_embed(signal_mv_BLS.unflatten(-1, (12, 10)))
+    first = encoder.blocks[0](tokens + position, attend_factorised)
+    torch.testing.assert_close(encoder.forward_features(signal_mv_BLS, layer=1), first)
+    for layer in (0, 4, -1):
+        with pytest.raises(ValueError, match=f"layer: expected 1 to 3, found {layer}"):
+            encoder.forward_features(signal_mv_BLS, layer=layer)
+
+
 @pytest.mark.parametrize(
     ("shape", "leads", "message"),
     [
-        ((2, 8, 100), None, r"expected shape \(records, 8 leads, 120 samples\), found \(2, 8, 100\)"),
-        ((2, 12, 120), None, r"expected shape \(records, 8 leads, 120 samples\), found \(2, 12, 120\)"),
-        ((2, 8, 120), ("I", "II"), r"expected shape \(records, 2 leads, 120 samples\), found \(2, 8, 120\)"),
+        ((2, 8, 105), None, r"expected shape \(records, 8 leads, 120 samples, or fewer .*, found \(2, 8, 105\)"),
+        ((2, 8, 130), None, r"whole patches of 10\), found \(2, 8, 130\)"),
+        ((2, 8, 0), None, r"whole patches of 10\), found \(2, 8, 0\)"),
+        ((2, 12, 120), None, r"expected shape \(records, 8 leads, 120 samples, .* found \(2, 12, 120\)"),
+        ((2, 8, 120), ("I", "II"), r"expected shape \(records, 2 leads, 120 samples, .* found \(2, 8, 120\)"),
         ((2, 2, 120), ("I", "aVR"), r"expected distinct ones of \('I', 'II', .* found \('I', 'aVR'\)"),
         ((2, 2, 120), ("I", "I"), r"expected distinct ones of"),
         ((2, 0, 120), (), r"expected distinct ones of"),

@@ -93,6 +93,7 @@ def test_a_few_steps_lower_the_loss(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
     assert losses[-1] < 0.7 * losses[0]
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_compiles_in_one_graph(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
     torch._dynamo.reset()
     compiled = torch.compile(jepa.loss, backend="eager", fullgraph=True)

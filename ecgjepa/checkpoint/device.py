@@ -1,0 +1,15 @@
+"""Where a model runs."""
+
+import torch
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA if there is any, else the CPU; raises ValueError for a device that is not there."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("expected auto, cpu or cuda")
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name!r} is not available: {str(error).partition(chr(10))[0]}") from error
+    return device

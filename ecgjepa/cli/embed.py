@@ -1,0 +1,105 @@
+"""Files -> embeddings."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ecgjepa.cli.main import main
+
+# Some inputs gave no embedding; those that did are in the table.
+SOME_FAILED = 3
+SHOWN = 10
+
+
+@main.command()
+@click.argument("ckpt")
+@click.argument("paths", nargs=-1, required=True)
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="The .parquet file to write.")
+@click.option(
+    "--windows",
+    type=click.Choice(["first", "all", "mean"]),
+    default="first",
+    show_default=True,
+    help="Of a longer recording: its first window, a row for each, or one row with their mean.",
+)
+@click.option("--tokens", is_flag=True, help="A row per token (lead and patch) instead of per window.")
+@click.option("--layer", type=click.IntRange(1), help="Tokens after this block, without the final norm.")
+@click.option("--encoder", type=click.Choice(["teacher", "student"]), help="Teacher if it is there, else what is.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Of the matrix products; see docs/embedding.md for what each costs.",
+)
+@click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows that run at once.")
+@click.option("--device", default="auto", show_default=True)
+@click.option("--workers", type=click.IntRange(0), help="Processes that read ahead; on a CPU none, else one per core.")
+@click.option("--sampling-rate-hz", type=float, help="Of files that do not say it.")
+@click.option("--leads", help="Of files that do not say them: I,II,V1,...")
+@click.option("--unit", help="Of files that do not say it: mV, uV, V, nV, or adc with --gain-per-mv.")
+@click.option("--gain-per-mv", type=float, help="Counts per mV, for --unit adc.")
+@click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
+def embed(
+    ckpt: str,
+    paths: tuple[str, ...],
+    out: Path,
+    windows: Any,
+    tokens: bool,
+    layer: int | None,
+    encoder: Any,
+    precision: Any,
+    batch_size: int,
+    device: str,
+    workers: int | None,
+    sampling_rate_hz: float | None,
+    leads: str | None,
+    unit: str | None,
+    gain_per_mv: float | None,
+    overwrite: bool,
+) -> None:
+    """ECGs of any format, leads and length -> a table of embeddings.
+
+    CKPT is what `ecgjepa probe` takes, or a Hugging Face repository. PATHS are files, folders, glob patterns, stores,
+    or tables with a column `path`. The same command again goes on where it stopped. Exit status 3: some inputs gave
+    no embedding; they are listed in OUT.failed.csv.
+    """
+    if out.exists() and not overwrite:
+        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    from ecgjepa.checkpoint import choose_device, load_encoder
+    from ecgjepa.data.formats.hints import Hints
+    from ecgjepa.embed.inputs import split_leads
+    from ecgjepa.embed.pipeline import embed_files
+
+    processor = choose_device(device)
+    if workers is None:
+        workers = 0 if processor.type == "cpu" else min(os.cpu_count() or 1, 16)
+    outcome = embed_files(
+        load_encoder(ckpt, encoder),
+        paths,
+        out,
+        hints=Hints(sampling_rate_hz, split_leads(leads) if leads else None, unit, gain_per_mv),
+        windows=windows,
+        tokens=tokens,
+        layer=layer,
+        precision=precision,
+        batch_size=batch_size,
+        device=processor,
+        workers=workers,
+        overwrite=overwrite,
+        source=ckpt,
+    )
+    good = outcome.entries - len({(record, path) for record, path, *_ in outcome.failed})
+    if outcome.ignored:
+        click.echo("no ECG formats, ignored: " + ", ".join(f"{n} {kind}" for kind, n in outcome.ignored.items()))
+    if outcome.rows:
+        click.echo(f"{outcome.out}: {outcome.rows} rows from {good} of {outcome.entries} ECGs")
+    if outcome.failed:
+        for record, _, _, reason, detail in outcome.failed[:SHOWN]:
+            click.echo(f"  {record}: {detail} [{reason}]", err=True)
+        more = f", {len(outcome.failed) - SHOWN} more" if len(outcome.failed) > SHOWN else ""
+        click.echo(f"{len(outcome.failed)} failed{more}: {outcome.failed_file}", err=True)
+        sys.exit(SOME_FAILED if outcome.rows else 1)

@@ -1,0 +1,141 @@
+"""NumPy files: `.npy`, which says nothing about itself, and `.npz`, which may say all.
+
+Axes: N records, L leads, S samples.
+"""
+
+import functools
+import math
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+from numpy.lib import format as npy
+
+from ecgjepa.data.formats.claims import check_claim
+from ecgjepa.data.formats.hints import Hints, calibrate, leads_last, settle_leads, settle_rate
+from ecgjepa.data.formats.words import lead_names, number, text
+from ecgjepa.errors import RefusedRecordError
+from ecgjepa.signal import Recording
+
+SIGNAL, RATE, LEADS, UNIT = "signal", "sampling_rate_hz", "leads", "unit"
+# A list of a thousand lead names is 64 kB.
+MAX_WORDS_BYTES = 2**20
+
+
+def read_npy(path: Path, row: int | None, name: str, hints: Hints) -> Recording:
+    """Read one ECG of an array (L, S), (S, L) or (N, L, S); the file is mapped, so that a row costs a row.
+
+    Raises:
+        RefusedRecordError: `unreadable`, `malformed`, `not_an_ecg`, `unknown_sampling_rate`, `unknown_leads`,
+            `unknown_unit` or `uncalibrated`.
+    """
+    values = _take(_map(path, name), row, name)
+    return _recording(name, values, None, None, None, hints)
+
+
+def read_npz(path: Path, row: int | None, name: str, hints: Hints) -> Recording:
+    """Read one ECG of the key `signal`; `sampling_rate_hz`, `leads` and `unit` say what the hints else must.
+
+    Raises:
+        RefusedRecordError: as `read_npy`, and `contradiction`.
+    """
+    keys = _load(path, name)
+    rate_hz = number(name, RATE, keys.get(RATE))
+    leads = lead_names(name, keys.get(LEADS))
+    unit = text(name, UNIT, keys.get(UNIT))
+    return _recording(name, _take(keys[SIGNAL], row, name), rate_hz, leads, unit, hints)
+
+
+def count_npy(path: Path, name: str) -> int | None:
+    """Records of an array of three axes; None for one of two, which is one record."""
+    values = _map(path, name)
+    return values.shape[0] if values.ndim == 3 else None
+
+
+def count_npz(path: Path, name: str) -> int | None:
+    """As `count_npy`, for the key `signal`."""
+    values = _load(path, name)[SIGNAL]
+    return values.shape[0] if values.ndim == 3 else None
+
+
+def _recording(
+    name: str,
+    values: ndarray,
+    rate_hz: float | None,
+    leads: tuple[str, ...] | None,
+    unit: str | None,
+    hints: Hints,
+) -> Recording:
+    rate_hz = settle_rate(name, rate_hz, hints)
+    transposed, leads = leads_last(name, values.shape, settle_leads(name, leads, hints))
+    signal_mv = calibrate(name, values.T if transposed else values, unit, hints)
+    return Recording(name, np.ascontiguousarray(signal_mv), leads, rate_hz)
+
+
+def _take(values: ndarray, row: int | None, name: str) -> ndarray:
+    if values.ndim == 2:
+        if row is not None:
+            raise RefusedRecordError(
+                name, "malformed", f"row {row} of an array of shape {values.shape}, expected (n, leads, samples)"
+            )
+        return values
+    if row is None:
+        raise RefusedRecordError(name, "malformed", f"an array of {len(values)} records, expected to be told the row")
+    if not 0 <= row < len(values):
+        raise RefusedRecordError(name, "unreadable", f"row {row} of an array of {len(values)} records")
+    return values[row]
+
+
+def _map(path: Path, name: str) -> ndarray:
+    with path.open("rb") as file:
+        _check_header(file, path.stat().st_size, name, path.name)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _load(path: Path, name: str) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        if SIGNAL not in members:
+            raise RefusedRecordError(
+                name, "not_an_ecg", f"no key {SIGNAL!r} in the file, found {', '.join(members) or 'none'}"
+            )
+        used = {key: members[key] for key in (SIGNAL, RATE, LEADS, UNIT) if key in members}
+        for key, info in used.items():
+            check_claim(name, info.file_size, info.compress_size, f"key {key}")
+            if key != SIGNAL and info.file_size > MAX_WORDS_BYTES:
+                raise RefusedRecordError(
+                    name, "malformed", f"key {key} has {info.file_size} bytes, expected a few words"
+                )
+        with archive.open(used[SIGNAL]) as file:
+            _check_header(file, used[SIGNAL].file_size, name, f"key {SIGNAL}")
+    stat = path.stat()
+    return _load_file(str(path), tuple(used), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_file(path: str, keys: tuple[str, ...], *_identity: int) -> dict[str, Any]:
+    """The arrays, kept for the next row; another file of the same name is another file."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return {key: arrays[key] for key in keys}
+
+
+def _check_header(file: Any, held_bytes: int, name: str, what: str) -> None:
+    """Hold the shape in the header of a NumPy array against the bytes that are there."""
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise RefusedRecordError(
+            name, "malformed", f"{what} is a NumPy array of version {version}, expected 1.0 or 2.0"
+        )
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    if dtype.kind not in "iuf" or len(shape) not in (2, 3):
+        raise RefusedRecordError(
+            name, "not_an_ecg", f"{what} is of type {dtype} and shape {shape}, expected numbers (leads, samples)"
+        )
+    expected = file.tell() + math.prod(shape) * dtype.itemsize
+    if min(shape) < 0 or held_bytes != expected:
+        raise RefusedRecordError(
+            name, "unreadable", f"{what} has {held_bytes} bytes, expected {expected} for the shape {shape}"
+        )

@@ -1,0 +1,155 @@
+"""What a user points at -> one entry per ECG: files, folders, globs, stores, and tables with a `path` column."""
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ecgjepa.data.formats.hints import NO_HINTS, Hints
+from ecgjepa.data.readers import SUFFIXES, count_records
+from ecgjepa.data.store import DESCRIPTION, Store
+from ecgjepa.embed.entries import Entries, Entry, InputError
+from ecgjepa.errors import RefusedRecordError
+
+# Of a WFDB record the header is the entry; its signal files are entries only where no header is beside them.
+SIGNAL_SUFFIXES = frozenset({".dat", ".mat"})
+TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All ECGs that were pointed at.
+
+    Attributes:
+        entries: one for each, in the order given, within a folder by name.
+        ignored: files in folders that are of no ECG format, by suffix.
+    """
+
+    entries: Entries
+    ignored: dict[str, int]
+
+
+def list_inputs(paths: Sequence[Path | str], hints: Hints = NO_HINTS) -> Inputs:
+    """One entry per ECG of what the paths name.
+
+    Args:
+        paths: files of any format that `ecgjepa.read` knows; folders, searched to any depth without following links;
+            stores; glob patterns; CSV or Parquet tables with a column `path` (relative to the table), and perhaps
+            `record`, `row`, `sampling_rate_hz`, `leads` (`I, II`), `unit`, `gain_per_mv`.
+        hints: for all entries; a table's own come first.
+
+    Raises:
+        InputError: a path that does not exist, a pattern without a match, a table with an unusable column, no ECG.
+    """
+    ignored: Counter[str] = Counter()
+    entries = Entries(_walk(paths, hints, ignored))
+    if not entries:
+        looked = ", ".join(sorted(SUFFIXES))
+        raise InputError(f"no ECG in {', '.join(map(str, paths))}; looked for files with the suffix {looked}")
+    return Inputs(entries.with_unique_names(), dict(ignored.most_common()))
+
+
+def _walk(paths: Sequence[Path | str], hints: Hints, ignored: Counter[str]) -> Iterator[Entry]:
+    for text in map(str, paths):
+        matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
+        if not matches:
+            kind = "no file matches it" if glob.has_magic(text) else "no such file or folder"
+            raise InputError(f"{text}: {kind}")
+        for path in map(Path, matches):
+            if path.is_dir() and (path / DESCRIPTION).is_file():
+                yield from _store_entries(path)
+            elif path.is_dir():
+                yield from _folder_entries(path, hints, ignored)
+            elif (table := _read_table(path)) is not None:
+                yield from _table_entries(path, table, hints)
+            else:
+                yield from _file_entries(path, path.with_suffix("").name, hints)
+
+
+def _folder_entries(folder: Path, hints: Hints, ignored: Counter[str]) -> Iterator[Entry]:
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        stems = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
+        for name in sorted(names):
+            path = Path(place, name)
+            suffix = path.suffix.lower()
+            is_lone_signal = suffix in SIGNAL_SUFFIXES and path.stem not in stems
+            if name.lower().endswith(tuple(SUFFIXES)) or is_lone_signal:
+                yield from _file_entries(path, path.relative_to(folder).with_suffix("").as_posix(), hints)
+            elif suffix not in SIGNAL_SUFFIXES:
+                ignored[suffix or name] += 1
+
+
+def _file_entries(path: Path, record: str, hints: Hints) -> Iterator[Entry]:
+    try:
+        count = count_records(path)
+    except RefusedRecordError:
+        count = None  # it is refused again, by name, when it is read
+    if count is None:
+        yield Entry(record, str(path), None, hints)
+    else:
+        yield from (Entry(f"{record}[{row}]", str(path), row, hints) for row in range(count))
+
+
+def _store_entries(path: Path) -> Iterator[Entry]:
+    records = Store.open(path).records["record"]
+    return (Entry(record, str(path), row) for row, record in enumerate(records))
+
+
+def _read_table(path: Path) -> pd.DataFrame | None:
+    """The table, if the file is one: it has a column `path`. A CSV without is an ECG."""
+    if path.suffix.lower() not in TABLE_SUFFIXES:
+        return None
+    try:
+        if path.suffix.lower() == ".parquet":
+            table = pd.read_parquet(path)
+        elif "path" in pd.read_csv(path, nrows=0).columns:
+            table = pd.read_csv(path, dtype={"path": str, "record": str, "leads": str, "unit": str})
+        else:
+            return None
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        if path.suffix.lower() == ".csv":
+            return None  # no table; the reader of ECGs will name what is wrong
+        raise InputError(f"{path}: {error}") from error
+    if "path" not in table:
+        raise InputError(f"{path}: columns {list(table.columns)}, expected one named path")
+    return table
+
+
+def _table_entries(file: Path, table: pd.DataFrame, hints: Hints) -> Iterator[Entry]:
+    for number, values in enumerate(table.itertuples(index=False, name=None), start=1):
+        row = dict(zip(table.columns, values, strict=True))
+        given = {name: value for name, value in row.items() if isinstance(value, str) or not pd.isna(value)}
+        if not str(given.get("path", "")).strip():
+            raise InputError(f"{file}, row {number}: no path")
+        try:
+            own = _hints_of(given)
+            place = int(given["row"]) if "row" in given else None
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{file}, row {number}: {error}") from error
+        path = file.parent / given["path"]
+        record = given.get("record", Path(given["path"]).with_suffix("").as_posix())
+        entry_hints = replace(hints, **own)
+        if place is None:
+            yield from _file_entries(path, str(record), entry_hints)
+        else:
+            yield Entry(str(record), str(path), place, entry_hints)
+
+
+def _hints_of(row: dict[Any, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = {name: float(row[name]) for name in ("sampling_rate_hz", "gain_per_mv") if name in row}
+    if "unit" in row:
+        own["unit"] = str(row["unit"])
+    if "leads" in row:
+        own["leads"] = split_leads(str(row["leads"]))
+    return own
+
+
+def split_leads(text: str) -> tuple[str, ...]:
+    """Names of leads as people type them: `I,II,V1` or `I II V1`."""
+    return tuple(text.replace(",", " ").split())

@@ -1,0 +1,87 @@
+"""Entries -> windows, in worker processes where asked; an ECG that cannot be used is a line, never an exception."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Int64
+from numpy import ndarray
+from torch.utils.data import DataLoader, Dataset
+
+from ecgjepa.data.readers import read
+from ecgjepa.data.store import DESCRIPTION, Store
+from ecgjepa.embed.entries import Entries, Entry
+from ecgjepa.errors import RefusedRecordError
+from ecgjepa.signal import Recording, SignalContract
+from ecgjepa.windows import Which, Window, take_windows
+
+# Entries that a worker reads before it hands them over.
+READ_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an entry gives no embedding."""
+
+    reason: str
+    detail: str
+
+
+def read_windows(entry: Entry, contract: SignalContract, which: Which) -> list[Window] | Refusal:
+    """Read one entry and take its windows; whatever is wrong with it is returned."""
+    try:
+        return take_windows(_read(entry), contract, which)
+    except RefusedRecordError as refusal:
+        return Refusal(refusal.reason, refusal.detail)
+    except MemoryError:
+        return Refusal("too_large", "not enough memory to read it")
+    except Exception as error:  # one file that nobody foresaw must not end the work on all others
+        return Refusal("unreadable", f"{type(error).__name__}: {error}")
+
+
+def _read(entry: Entry) -> Recording:
+    if entry.row is not None and (Path(entry.path) / DESCRIPTION).is_file():
+        store = _open_store(entry.path)
+        signal_mv = store.signals_mv([entry.row])[0]
+        return Recording(entry.record, signal_mv, store.contract.leads, store.contract.sampling_rate_hz)
+    return read(Path(entry.path), entry.row, entry.record, entry.hints)
+
+
+@functools.lru_cache(maxsize=4)
+def _open_store(path: str) -> Store:
+    return Store.open(path)
+
+
+class Reader(Dataset[list[tuple[Entry, list[Window] | Refusal]]]):
+    """Runs of entries, read when they are asked for."""
+
+    def __init__(self, entries: Entries, order: Int64[ndarray, "n"], contract: SignalContract, which: Which) -> None:
+        self.entries, self.order, self.contract, self.which = entries, order, contract, which
+
+    def __len__(self) -> int:
+        return -(-len(self.order) // READ_AT_ONCE)
+
+    def __getitem__(self, run: int) -> list[tuple[Entry, list[Window] | Refusal]]:
+        some = self.order[run * READ_AT_ONCE : (run + 1) * READ_AT_ONCE]
+        entries = [self.entries[int(place)] for place in some]
+        return [(entry, read_windows(entry, self.contract, self.which)) for entry in entries]
+
+
+def read_all(
+    entries: Entries, order: Int64[ndarray, "n"], contract: SignalContract, which: Which, workers: int
+) -> Iterator[tuple[Entry, list[Window] | Refusal]]:
+    """Entries with their windows or their refusal, in the order given.
+
+    Args:
+        order: places among the entries.
+        workers: processes that read ahead; 0 reads in this one.
+    """
+    loader = DataLoader(
+        Reader(entries, order, contract, which),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,  # a fork would cut off the threads of torch and h5py
+    )
+    for run in loader:
+        yield from run

@@ -1,0 +1,176 @@
+"""The table of embeddings as it grows: parts that are whole or not there, joined into one Parquet file at the end.
+
+    OUT.parts/plan.json        what is embedded, and how
+              00000000.parquet the embeddings of a run of entries; its metadata names the entries and what was refused
+    OUT                        all parts, one after the other
+    OUT.failed.csv             every entry without an embedding, with the reason
+
+Axes: R rows, D width.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Float32
+from numpy import ndarray
+
+from ecgjepa.embed.entries import Entry
+from ecgjepa.files import atomic_path, write_json
+
+PLAN = "plan.json"
+FAILED_COLUMNS = ("record", "path", "row", "reason", "detail")
+_ENTRIES, _FAILED, _DESCRIPTION = b"ecgjepa.entries", b"ecgjepa.failed", b"ecgjepa"
+
+
+def table_schema(width: int, tokens: bool) -> pa.Schema:
+    """Columns of a table of embeddings; with `tokens` a row is a token of a window."""
+    columns = [
+        ("record", pa.string()),
+        ("path", pa.string()),
+        ("row", pa.int64()),
+        ("window", pa.int32()),
+        ("start_s", pa.float64()),
+        ("seconds", pa.float64()),
+        ("leads", pa.list_(pa.string())),
+        ("changes", pa.list_(pa.string())),
+        ("flags", pa.list_(pa.string())),
+    ]
+    columns += [("lead", pa.string()), ("patch", pa.int32())] * tokens
+    return pa.schema([*columns, ("embedding", pa.list_(pa.float32(), width))])
+
+
+def to_table(columns: Mapping[str, list[Any]], embeddings_RD: Float32[ndarray, "r d"], schema: pa.Schema) -> pa.Table:
+    """Rows of a part."""
+    flat = pa.array(np.ascontiguousarray(embeddings_RD).reshape(-1), pa.float32())
+    embedding = pa.FixedSizeListArray.from_arrays(flat, embeddings_RD.shape[1])
+    return pa.table({**columns, "embedding": embedding}, schema=schema)
+
+
+class Parts:
+    """The parts of a table that is being made.
+
+    Args:
+        out: the table.
+        schema: its columns.
+        plan: what is embedded and how; parts of another plan are never mixed in.
+
+    Raises:
+        FileExistsError: parts of another plan are there and `overwrite` is False.
+    """
+
+    def __init__(self, out: Path, schema: pa.Schema, plan: dict[str, Any], *, overwrite: bool) -> None:
+        self.out, self.schema, self.plan = out, schema, plan
+        self.folder = out.with_name(out.name + ".parts")
+        self.failed_file = out.with_name(out.stem + ".failed.csv")
+        if self.folder.exists() and not self._is_ours():
+            if not overwrite or not (self.folder / PLAN).is_file():
+                raise FileExistsError(
+                    f"{self.folder} holds unfinished embeddings of another checkpoint or other options; --overwrite "
+                    "discards them"
+                )
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / PLAN, plan)
+
+    def _is_ours(self) -> bool:
+        file = self.folder / PLAN
+        return not any(self.folder.iterdir()) or (file.is_file() and json.loads(file.read_text("utf-8")) == self.plan)
+
+    def file(self, number: int) -> Path:
+        """Where a part is, or will be."""
+        return self.folder / f"{number:08d}.parquet"
+
+    def is_done(self, number: int, entries: list[Entry]) -> bool:
+        """True if the part is there and holds these entries, from files that have not changed since."""
+        file = self.file(number)
+        return file.is_file() and pq.read_metadata(file).metadata.get(_ENTRIES) == _fingerprint(entries)
+
+    @contextmanager
+    def write(self, number: int, entries: list[Entry]) -> Iterator["PartWriter"]:
+        """A part, row group by row group; it is there when the block has ended well."""
+        with atomic_path(self.file(number)) as temporary, pq.ParquetWriter(temporary, self.schema) as writer:
+            part = PartWriter(writer)
+            yield part
+            failed = json.dumps(part.failed).encode()
+            writer.add_key_value_metadata({_ENTRIES: _fingerprint(entries), _FAILED: failed})
+
+    def join(self, count: int) -> tuple[int, list[tuple[Any, ...]]]:
+        """Write the table and the list of failures; the rows of the table, and the failures.
+
+        Without a single row there is no table.
+        """
+        metadata = [pq.read_metadata(self.file(number)) for number in range(count)]
+        rows = sum(each.num_rows for each in metadata)
+        failed = [tuple(line) for each in metadata for line in json.loads(each.metadata[_FAILED])]
+        if failed:
+            with atomic_path(self.failed_file) as temporary:
+                pd.DataFrame(failed, columns=FAILED_COLUMNS).astype({"row": "Int64"}).to_csv(temporary, index=False)
+        else:
+            self.failed_file.unlink(missing_ok=True)
+        if rows:
+            schema = self.schema.with_metadata({_DESCRIPTION: json.dumps(self.plan).encode()})
+            with atomic_path(self.out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+                for number in range(count):
+                    with pq.ParquetFile(self.file(number)) as part:
+                        for group in range(part.num_row_groups):
+                            writer.write_table(part.read_row_group(group).cast(schema))
+        shutil.rmtree(self.folder)
+        return rows, failed
+
+
+class PartWriter:
+    """A part that is being written."""
+
+    def __init__(self, writer: pq.ParquetWriter) -> None:
+        self._writer = writer
+        self.failed: list[tuple[Any, ...]] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Append a row group."""
+        self._writer.write_table(table)
+
+    def fail(self, entry: Entry, reason: str, detail: str) -> None:
+        """Note an entry that has no embedding."""
+        self.failed.append((entry.record, entry.path, entry.row, reason, detail))
+
+
+def _fingerprint(entries: list[Entry]) -> bytes:
+    """A hash of names, hints, and size and time of the files (of a header's signal files too)."""
+    digest = hashlib.sha256()
+    for entry in entries:
+        path = Path(entry.path)
+        files = [path, path.with_suffix(".dat"), path.with_suffix(".mat")] if path.suffix == ".hea" else [path]
+        stats = [(stat.st_size, stat.st_mtime_ns) for stat in map(_stat, files) if stat is not None]
+        digest.update(repr((entry, stats)).encode())
+    return digest.hexdigest().encode()
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+def read_embeddings(path: Path | str) -> tuple[pd.DataFrame, Float32[ndarray, "r d"]]:
+    """A table of embeddings: its other columns, and the embeddings as one array (R, D).
+
+    Raises:
+        ValueError: the file is no such table.
+    """
+    table = pq.read_table(path)
+    if "embedding" not in table.column_names or not pa.types.is_fixed_size_list(table.schema.field("embedding").type):
+        raise ValueError(f"{path} is no table of embeddings: columns {table.column_names}")
+    column = table.column("embedding").combine_chunks()
+    embeddings_RD = column.flatten().to_numpy().reshape(len(table), -1)
+    return table.drop_columns(["embedding"]).to_pandas(), embeddings_RD

@@ -1,0 +1,165 @@
+"""Windows of any leads and any length -> embeddings of a frozen encoder. What is missing is no token, never a zero.
+
+Windows that have the same leads and the same number of patches run together, as a full grid of tokens; only gaps
+within a lead are masked. An embedding does not depend on what runs beside it, beyond the order of floating-point sums.
+
+Axes: N windows, B windows of a batch, L leads, S samples, P patches, D width.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from numpy import ndarray
+from torch import Tensor
+
+from ecgjepa.leads import LEADS_12
+from ecgjepa.signal import Recording, SignalContract
+from ecgjepa.units import to_mv
+from ecgjepa.windows import Window, take_windows
+
+if TYPE_CHECKING:  # the encoder's own `embed` is made of this
+    from ecgjepa.model.encoder import Encoder
+
+
+def embed_signals(
+    encoder: "Encoder",
+    signal: ndarray | Tensor,
+    *,
+    sampling_rate_hz: float,
+    leads: Sequence[str] | None,
+    unit: str,
+    gain_per_mv: float | None,
+    windows: Literal["first", "all", "mean"],
+    layer: int | None,
+    tokens: bool,
+    batch_size: int,
+) -> Float32[ndarray, "..."]:
+    """What `Encoder.embed` does; see there."""
+    if tokens and windows == "mean":
+        raise ValueError("embed: windows='mean' gives no tokens; expected 'first' or 'all'")
+    values = signal.detach().cpu().numpy() if isinstance(signal, Tensor) else np.asarray(signal)
+    if values.ndim not in (2, 3) or 0 in values.shape:
+        raise ValueError(
+            f"embed: signal of shape {values.shape}, expected (leads, samples) or (records, leads, samples)"
+        )
+    names = name_leads(leads, values.shape[-2], encoder.contract)
+    records = values[None] if values.ndim == 2 else values
+    taken: list[list[Window]] = []
+    for row, record in enumerate(records):
+        name = "signal" if values.ndim == 2 else f"signal[{row}]"
+        signal_mv = to_mv(name, record, unit, gain_per_mv=gain_per_mv)
+        recording = Recording(name, signal_mv, names, sampling_rate_hz)
+        taken.append(take_windows(recording, encoder.contract, "first" if windows == "first" else "all"))
+    flat = [window for each in taken for window in each]
+    rows_of = np.split(np.arange(len(flat)), np.cumsum([len(each) for each in taken])[:-1])
+    if windows == "all" and len({len(rows) for rows in rows_of}) > 1:
+        raise ValueError("embed: the records have different numbers of windows; embed them one by one")
+    run = embed_tokens if tokens else embed_windows
+    embedded = run(encoder, flat, layer=layer, batch_size=batch_size)
+    if windows == "mean":
+        embedded = np.stack([mean_of_windows(encoder, embedded[rows], [flat[row] for row in rows]) for rows in rows_of])
+    elif windows == "all":
+        embedded = embedded.reshape(len(records), -1, *embedded.shape[1:])
+    return embedded[0] if values.ndim == 2 else embedded
+
+
+def name_leads(leads: Sequence[str] | None, rows: int, contract: SignalContract) -> tuple[str, ...]:
+    """The leads of a signal with so many rows, if they are not named: twelve in the usual order, or the contract's.
+
+    Raises:
+        ValueError: neither fits, or there are more or fewer names than rows.
+    """
+    if leads is None:
+        named = {len(contract.leads): contract.leads, len(LEADS_12): LEADS_12}.get(rows, ())
+        if not named:
+            raise ValueError(f"embed: {rows} leads without names; expected leads=[...], one name for each")
+        return named
+    if isinstance(leads, str) or len(leads) != rows:
+        raise ValueError(f"embed: leads {leads!r} for {rows} rows, expected a list with one name for each")
+    return tuple(leads)
+
+
+def mean_of_windows(
+    encoder: "Encoder", embeddings_ND: Float32[ndarray, "n d"], windows: Sequence[Window]
+) -> Float32[ndarray, "d"]:
+    """The mean over all tokens of several windows of a record."""
+    tokens_N = [present_patches(window.signal_mv, encoder.config.patch_samples).sum() for window in windows]
+    return np.average(embeddings_ND, axis=0, weights=tokens_N).astype(np.float32)
+
+
+def embed_windows(
+    encoder: "Encoder", windows: Sequence[Window], *, layer: int | None = None, batch_size: int = 16
+) -> Float32[ndarray, "n d"]:
+    """Mean of the features of all tokens that each window has.
+
+    Args:
+        layer: block whose tokens are taken, 1 to depth, without the final LayerNorm; the encoder's output where None.
+        batch_size: windows that run at once.
+    """
+    embeddings_ND = np.empty((len(windows), encoder.config.width), dtype=np.float32)
+    for rows, features_BLPD, present_BLP in _run(encoder, windows, layer, batch_size):
+        embeddings_ND[rows] = encoder.pool(features_BLPD, present_BLP).float().cpu().numpy()
+    return embeddings_ND
+
+
+def embed_tokens(
+    encoder: "Encoder", windows: Sequence[Window], *, layer: int | None = None, batch_size: int = 16
+) -> Float32[ndarray, "n l p d"]:
+    """The feature of every token, (N, L, P, D) over the contract's leads and patches; NaN where there is no token."""
+    leads = encoder.contract.leads
+    tokens_NLPD = np.full((len(windows), len(leads), encoder.patches, encoder.config.width), np.nan, dtype=np.float32)
+    for rows, features_BLPD, present_BLP in _run(encoder, windows, layer, batch_size):
+        if present_BLP is not None:
+            features_BLPD = features_BLPD.masked_fill(~present_BLP[..., None], torch.nan)
+        columns = [leads.index(lead) for lead in windows[rows[0]].leads]
+        grid = np.ix_(rows, columns, range(features_BLPD.shape[2]))
+        tokens_NLPD[grid] = features_BLPD.float().cpu().numpy()
+    return tokens_NLPD
+
+
+def present_patches(signal_mv: Float32[ndarray, "leads samples"], patch_samples: int) -> Bool[ndarray, "leads patches"]:
+    """Which whole patches of each lead have no missing sample; the rest of a patch at the end is left out."""
+    patches = signal_mv.shape[1] // patch_samples
+    whole_LPS = signal_mv[:, : patches * patch_samples].reshape(len(signal_mv), patches, patch_samples)
+    return ~np.isnan(whole_LPS).any(axis=-1)
+
+
+def _run(
+    encoder: "Encoder", windows: Sequence[Window], layer: int | None, batch_size: int
+) -> Iterator[tuple[list[int], Tensor, Tensor | None]]:
+    """Batches as (rows, features (B, L, P, D), present (B, L, P) or None where all tokens are there)."""
+    if batch_size < 1:
+        raise ValueError(f"embedding: batches of {batch_size}, expected at least 1")
+    device = encoder.position_LPD.device
+    groups = defaultdict(list)
+    patch_samples = encoder.config.patch_samples
+    present = [present_patches(window.signal_mv, patch_samples) for window in windows]
+    for row, (window, present_LP) in enumerate(zip(windows, present, strict=True)):
+        if not present_LP.any():
+            raise ValueError(f"embedding: no whole patch of {patch_samples} samples in {window.signal_mv.shape[1]}")
+        groups[window.leads, present_LP.shape[1], bool(present_LP.all())].append(row)
+    with torch.inference_mode():
+        for (leads, patches, is_full), members in groups.items():
+            for start in range(0, len(members), batch_size):
+                rows = members[start : start + batch_size]
+                signal_mv_BLS = np.stack([windows[row].signal_mv[:, : patches * patch_samples] for row in rows])
+                present_BLP = None if is_full else torch.from_numpy(np.stack([present[row] for row in rows]))
+                yield rows, *_forward(encoder, signal_mv_BLS, leads, present_BLP, layer, device)
+
+
+def _forward(
+    encoder: "Encoder",
+    signal_mv_BLS: Float32[ndarray, "b l s"],
+    leads: tuple[str, ...],
+    present_BLP: Tensor | None,
+    layer: int | None,
+    device: torch.device,
+) -> tuple[Tensor, Tensor | None]:
+    if present_BLP is not None:
+        signal_mv_BLS, present_BLP = np.nan_to_num(signal_mv_BLS), present_BLP.to(device)
+    signal = torch.from_numpy(signal_mv_BLS).to(device)
+    return encoder.forward_features(signal, leads, present_BLP=present_BLP, layer=layer), present_BLP

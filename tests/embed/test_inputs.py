@@ -1,0 +1,100 @@
+"""What a user can point at: files, folders, globs, stores, tables; and what leads nowhere is an error."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from ecgjepa.data.formats.hints import Hints
+from ecgjepa.embed.entries import InputError
+from ecgjepa.embed.inputs import list_inputs, split_leads
+from tests.data.archives import smooth_signal, write_code15, write_wfdb
+from tests.data.stores import write_store
+from tests.embed.conftest import BROKEN, GOOD
+
+
+def names(*paths: Path | str, hints: Hints | None = None) -> list[str]:
+    return [entry.record for entry in list_inputs(paths, hints or Hints()).entries]
+
+
+def test_a_folder_is_searched_and_nothing_is_passed_over_in_silence(archive: Path) -> None:
+    inputs = list_inputs([archive])
+    assert sorted(entry.record for entry in inputs.entries) == sorted([*GOOD, *BROKEN])
+    assert inputs.ignored == {".txt": 1}
+    assert names(f"{archive}/") == names(archive)
+    assert next(entry.path for entry in inputs.entries if entry.record == "b/lost") == str(archive / "b/lost.dat")
+
+
+def test_links_in_circles_do_not_hang(archive: Path) -> None:
+    (archive / "a" / "loop").symlink_to(archive, target_is_directory=True)
+    assert len(names(archive)) == len(GOOD) + len(BROKEN)
+
+
+def test_globs_and_files(archive: Path) -> None:
+    assert names(f"{archive}/a/good[12].hea") == ["good1", "good2"]
+    assert names(f"{archive}/**/good*.hea") == [f"good{k}" for k in range(5)]
+    assert names(archive / "a/good3.hea") == ["good3"]
+
+
+def test_same_name_twice_is_called_by_its_path(tmp_path: Path) -> None:
+    for folder in ("x", "y"):
+        write_wfdb(tmp_path / folder, "r", smooth_signal(0))
+    assert names(tmp_path / "x", tmp_path / "y") == [str(tmp_path / "x/r.hea"), str(tmp_path / "y/r.hea")]
+    with pytest.raises(InputError, match="named twice among the inputs"):
+        names(tmp_path / "x", tmp_path / "x/r.hea")
+
+
+def test_files_that_hold_many(tmp_path: Path) -> None:
+    file = write_code15(tmp_path) / "exams_part0.hdf5"
+    assert names(file) == [f"exams_part0[{row}]" for row in range(5)]
+    (tmp_path / "cut.hdf5").write_bytes(file.read_bytes()[:3000])
+    assert names(tmp_path / "cut.hdf5") == ["cut"]
+
+
+def test_a_store(tmp_path: Path) -> None:
+    store = write_store(tmp_path / "store")
+    inputs = list_inputs([store.path if hasattr(store, "path") else tmp_path / "store"])
+    assert [entry.row for entry in inputs.entries] == list(range(len(inputs.entries)))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_table_says_where_and_how(archive: Path, suffix: str) -> None:
+    table = pd.DataFrame(
+        {
+            "path": ["a/good0.hea", "a/good1.hea"],
+            "record": ["first", None],
+            "sampling_rate_hz": [400.0, None],
+            "leads": [None, "I, II,V1"],
+            "unit": ["uV", None],
+            "label": ["AF", "NORM"],
+        }
+    )
+    file = archive / f"table{suffix}"
+    table.to_csv(file, index=False) if suffix == ".csv" else table.to_parquet(file)
+    first, second = list_inputs([file], Hints(sampling_rate_hz=250.0)).entries
+    assert (first.record, first.path, first.hints) == ("first", str(archive / "a/good0.hea"), Hints(400.0, None, "uV"))
+    assert (second.record, second.hints) == ("a/good1", Hints(250.0, ("I", "II", "V1")))
+
+
+def test_what_leads_nowhere_is_an_error(tmp_path: Path, archive: Path) -> None:
+    for path, message in (
+        (tmp_path / "none", "no such file or folder"),
+        (f"{archive}/*.edf", "no file matches it"),
+        (tmp_path / "empty", "no ECG in"),
+    ):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(InputError, match=message):
+            list_inputs([path])
+    pd.DataFrame({"path": ["a/good0.hea", None]}).to_csv(archive / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"t.csv, row 2: no path"):
+        list_inputs([archive / "t.csv"])
+    pd.DataFrame({"path": ["a/good0.hea"], "sampling_rate_hz": ["fast"]}).to_csv(archive / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"row 1: could not convert string to float: 'fast'"):
+        list_inputs([archive / "t.csv"])
+    pd.DataFrame({"file": ["a/good0.hea"]}).to_parquet(archive / "t.parquet")
+    with pytest.raises(InputError, match="expected one named path"):
+        list_inputs([archive / "t.parquet"])
+
+
+def test_leads_as_people_type_them() -> None:
+    assert split_leads("I,II, V1") == split_leads("I II V1") == ("I", "II", "V1")
