@@ -129,7 +129,7 @@ def take_windows(
     """
     if which not in get_args(Which):
         raise ValueError(f"windows: expected one of {get_args(Which)}, found {which!r}")
-    lead_mv, derived = _pick_leads(recording, contract.leads)
+    lead_mv, derived = _pick_leads(recording, contract.leads, _dead_rows(recording.signal_mv))
     if not lead_mv:
         raise RefusedRecordError(
             recording.name,
@@ -192,6 +192,12 @@ def _window(
     return Window(signal_mv, tuple(leads[row] for row in kept), begin / rate, tuple(changes), tuple(flags))
 
 
+def _dead_rows(signal_mv: Float[ndarray, "l s"]) -> frozenset[int]:
+    """Rows that are constant or never finite: an electrode is off."""
+    there = [lead_mv[np.isfinite(lead_mv)] for lead_mv in signal_mv]
+    return frozenset(row for row, each in enumerate(there) if not len(each) or np.ptp(each) < FLAT_MV)
+
+
 def _longest_run(is_there_S: Bool[ndarray, "s"]) -> int:
     """Length of the longest run of True."""
     edges = np.flatnonzero(np.diff(is_there_S.astype(np.int8), prepend=0, append=0))
@@ -212,8 +218,13 @@ def _amplitude_flags(peak_to_peak_L: Float[ndarray, "leads"]) -> list[str]:
     return ["amplitude_low"] * (median < low) + ["amplitude_high"] * (median > high)
 
 
-def _pick_leads(recording: Recording, wanted: tuple[str, ...]) -> tuple[dict[str, ndarray], bool]:
-    """The wanted leads that are there or follow from two limb leads, in the order wanted; whether any was derived."""
+def _pick_leads(
+    recording: Recording, wanted: tuple[str, ...], dead: frozenset[int] = frozenset()
+) -> tuple[dict[str, ndarray], bool]:
+    """The wanted leads that are there or follow from two limb leads, in the order wanted; whether any was derived.
+
+    Nothing is derived from the rows in `dead`, and such a lead is derived where it can be.
+    """
     row_of: dict[str, int] = {}
     for row, name in enumerate(recording.leads):
         lead = canonical_lead(name)
@@ -221,12 +232,13 @@ def _pick_leads(recording: Recording, wanted: tuple[str, ...]) -> tuple[dict[str
             raise RefusedRecordError(recording.name, "duplicate_lead", f"lead {lead} is there twice: {recording.leads}")
         if lead is not None:
             row_of.setdefault(lead, row)
-    limb = [lead for lead in LIMB_LEADS if lead in row_of][:2]
+    limb = [lead for lead in LIMB_LEADS if lead in row_of and row_of[lead] not in dead][:2]
     lead_mv, derived = {}, False
     for lead in wanted:
-        if lead in row_of:
+        can_be_derived = lead in LIMB_LEADS and len(limb) == 2
+        if lead in row_of and not (row_of[lead] in dead and can_be_derived):
             lead_mv[lead] = recording.signal_mv[row_of[lead]]
-        elif lead in LIMB_LEADS and len(limb) == 2:  # lead = weights @ (the two limb leads that are there)
+        elif can_be_derived:  # lead = weights @ (the two limb leads that are there)
             weights = np.array(LIMB_LEADS[lead]) @ np.linalg.inv(np.array([LIMB_LEADS[name] for name in limb]))
             derived_mv = sum(w * recording.signal_mv[row_of[name]] for w, name in zip(weights, limb, strict=True))
             lead_mv[lead], derived = np.asarray(derived_mv, dtype=recording.signal_mv.dtype), True

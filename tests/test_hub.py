@@ -92,7 +92,7 @@ def test_what_is_pushed_comes_back_to_the_bit(hub: FakeHub, run: Path, tmp_path:
     assert torch.equal(features(from_pretrained(NAME, cache_dir=tmp_path / "fresh")), expected)
     files = {request.rpartition("/")[2] for request in hub.requests if "/resolve/" in request}
     assert files == {"config.json", "teacher.safetensors"}, "nothing else is downloaded"
-    assert torch.equal(features(ecgjepa.load_encoder(NAME)), expected)
+    assert torch.equal(features(ecgjepa.load_encoder(f"hf://{NAME}")), expected)
     assert torch.equal(features(ecgjepa.from_pretrained(f"hf://{NAME}@{commit}")), expected)
     assert "no student.safetensors" in rejected(NAME, which="student")
 
@@ -115,12 +115,14 @@ def test_branches_and_earlier_commits_stay(hub: FakeHub, run: Path) -> None:
     first = push_to_hub(run, NAME).rpartition("/")[2]
     push_to_hub(run, NAME, which="student", revision="student")
     teacher, student = features(load_encoder(run)), features(load_encoder(run, "student"))
-    assert torch.equal(features(load_encoder(NAME)), teacher)
-    assert torch.equal(features(load_encoder(f"{NAME}@student")), student)
+    assert torch.equal(features(load_encoder(f"hf://{NAME}")), teacher)
+    assert torch.equal(features(load_encoder(f"hf://{NAME}@student")), student)
     assert torch.equal(features(from_pretrained(f"hf://{NAME}", revision="student")), student)
     push_to_hub(run, NAME, which="student")
-    assert torch.equal(features(load_encoder(NAME)), student), "the weights of another network do not stay beside"
-    assert torch.equal(features(load_encoder(f"{NAME}@{first}")), teacher)
+    assert torch.equal(features(load_encoder(f"hf://{NAME}")), student), (
+        "the weights of another network do not stay beside"
+    )
+    assert torch.equal(features(load_encoder(f"hf://{NAME}@{first}")), teacher)
     assert "expected one revision" in rejected(f"{NAME}@{first}", revision="main")
 
 
@@ -160,8 +162,7 @@ def test_missing_private_and_unreachable(
     hub: FakeHub, run: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.chdir(run.parent)
-    said = rejected(NAME)
-    assert f"no path {NAME} is here, and hf://{NAME} at {hub.url}: no such repository, or no permission" in said
+    assert f"hf://{NAME} at {hub.url}: no such repository, or no permission" in rejected(NAME)
     assert rejected(f"hf://{NAME}", token=False).startswith(f"hf://{NAME} at {hub.url}: no such repository, or no")
     push_to_hub("tiny", NAME)
     assert "has no revision 'v9'" in rejected(f"{NAME}@v9")
@@ -203,6 +204,18 @@ def test_what_is_local_asks_no_server(hub: FakeHub, run: Path, monkeypatch: pyte
         assert f"no model at {source}" in rejected(source)
     assert "no repository of the hub" in rejected("hf://name")
     assert "which is no repository" in rejected("runs/tiny", revision="main")
+    assert not hub.requests
+
+
+def test_what_may_be_a_path_asks_no_server(hub: FakeHub, run: Path) -> None:
+    push_to_hub(run, NAME)
+    hub.requests.clear()
+    with pytest.raises(CheckpointError, match=f"no path {NAME} is here; .*; hf://{NAME} downloads it"):
+        load_encoder(NAME)
+    assert not hub.requests
+    expected = features(load_encoder(f"hf://{NAME}"))
+    hub.requests.clear()
+    assert torch.equal(features(load_encoder(NAME)), expected), "it is in the cache now"
     assert not hub.requests
 
 
@@ -291,7 +304,8 @@ def test_push_on_the_command_line(hub: FakeHub, run: Path, tmp_path: Path) -> No
 def test_without_the_package_the_extra_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     assert rejected(f"hf://{NAME}") == "the Hugging Face hub needs: pip install 'ecgjepa[hub]'"
-    assert rejected(NAME).startswith(f"no path {NAME} is here; the Hugging Face hub needs: pip install")
+    with pytest.raises(CheckpointError, match=f"no path {NAME} is here; the Hugging Face hub needs: pip install"):
+        load_encoder(NAME)
     with pytest.raises(CheckpointError, match=r"ecgjepa\[hub\]"):
         push_to_hub(run, NAME)
     load_encoder(run)

@@ -139,3 +139,17 @@ def test_windows_without_signal_in_the_middle_are_passed_over() -> None:
     assert take_windows(changed(recording, signal_mv), which="first")[0].start_s == 0.0
     with pytest.raises(ValueError, match="windows: expected one of"):
         take_windows(recording, which="last")  # type: ignore[arg-type]
+
+
+def test_nothing_follows_from_an_electrode_that_is_off() -> None:
+    recording = twelve_leads()
+    limb = pick(recording, "III", "aVF", "V1")
+    dead = limb.signal_mv.copy()
+    dead[0] = 0.0
+    assert take_windows(changed(limb, dead))[0].leads == ("V1",)
+    lost = recording.signal_mv.copy()
+    lost[recording.leads.index("I")] = np.nan
+    (window,) = take_windows(changed(recording, lost))
+    assert window.leads == LEADS_8
+    assert "derived_limb_leads" in window.changes
+    np.testing.assert_allclose(window.signal_mv, standardize(recording).signal_mv, atol=1e-5)

@@ -34,5 +34,7 @@ def convert(
     """
     refuse_folder(Path(out), overwrite)
     model = load_model(source, which, heads=heads)
+    if model.file.resolve().parent == Path(out).resolve():
+        raise FileExistsError(f"{out} holds the model that is read; choose another folder")
     write_model_folder(Path(out), {model.network: model.encoder}, overwrite=overwrite, **public_notes(model))
     return model

@@ -27,8 +27,9 @@ def download(
 ) -> Path:
     """The folder of a snapshot that holds `config.json` and the weights.
 
-    For a full commit hash that is in the cache no server is asked. Of a branch or tag the hub is asked where it points
-    to; if it cannot be reached, what it last pointed to is taken from the cache, with a warning.
+    For a full commit hash that is in the cache, and for what may be a path, no server is asked. Of a branch or tag the
+    hub is asked where it points to; if it cannot be reached, what it last pointed to is taken from the cache, with a
+    warning.
 
     Args:
         repository: which, and at which revision.
@@ -39,13 +40,19 @@ def download(
     Raises:
         CheckpointError: not there, no permission, not reachable and not in the cache, or no model of ecgjepa.
     """
-    hub = import_hub("" if repository.certain else f"no path {repository.id} is here; ")
+    not_here = f"no path {repository.id} is here; "
+    hub = import_hub("" if repository.certain else not_here)
     from huggingface_hub import constants
 
     revision = repository.revision or "main"
     place = {"repo_id": repository.id, "cache_dir": str(cache_dir or constants.HF_HUB_CACHE)}
-    if _COMMIT.fullmatch(revision) and (cached := _find_cached(hub, place, revision, which)):
+    is_fixed = _COMMIT.fullmatch(revision) is not None
+    if (is_fixed or not repository.certain) and (cached := _find_cached(hub, place, revision, which)):
         return cached
+    if not repository.certain:
+        raise CheckpointError(
+            f"{not_here}no model of that name is in the cache of the hub either; {repository} downloads it"
+        )
     try:
         with hub_errors(repository):
             info = hub_api(token).model_info(repository.id, revision=revision, timeout=TIMEOUT_S)
@@ -88,8 +95,6 @@ def hub_errors(repository: Repository) -> Iterator[None]:
     )
 
     where = f"{repository} at {constants.ENDPOINT}"
-    if not repository.certain:
-        where = f"no path {repository.id} is here, and {where}"
     # The client's transport is another one in each of its versions; its errors share a base with the client's own.
     failures: tuple[type[BaseException], ...] = (OSError, RuntimeError, ValueError, KeyError, TypeError)
     failures += HfHubHTTPError.__bases__

@@ -71,8 +71,14 @@ def write_model_folder(
         if readme is not None:
             (finished / README).write_text(readme, encoding="utf-8")
         if directory.exists():
-            directory.rename(Path(temporary) / "replaced")
-        finished.rename(directory)
+            directory.rename(replaced := Path(temporary) / "replaced")
+            try:
+                finished.rename(directory)
+            except OSError:
+                replaced.rename(directory)
+                raise
+        else:
+            finished.rename(directory)
 
 
 def refuse_folder(directory: Path, overwrite: bool) -> None:

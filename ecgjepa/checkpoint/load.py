@@ -37,7 +37,7 @@ def load_encoder(path: Path | str, which: Which | None = None, *, heads: int = P
 
     Args:
         path: a run folder (finished or not), a model folder, a `.safetensors` file beside its config.json, a published
-            `.pth` file, `ejepa_random` or `ejepa_multiblock`, or `owner/name` of the Hugging Face hub (see
+            `.pth` file, `ejepa_random` or `ejepa_multiblock`, or `hf://owner/name` of the Hugging Face hub (see
             `find_model`).
         which: teacher or student; where None, the teacher if it is there, else what is there. A published file holds
             the student alone, and gives it whatever is asked for.

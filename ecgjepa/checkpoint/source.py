@@ -25,7 +25,7 @@ _FILE_SUFFIXES = (".pth", ".pt", ".safetensors", ".json", ".ckpt", ".bin", ".git
 class Repository:
     """A repository of the hub, `owner/name`, and its branch, tag or commit; the default branch where None.
 
-    `certain` is False where it might have been meant as a path that is not there.
+    `certain` is False where it might have been meant as a path that is not there: then no server is asked.
     """
 
     id: str
@@ -46,9 +46,9 @@ def find_model(
 ) -> Path:
     """Where a model is on this machine, downloaded if it is a repository of the hub and not yet here.
 
-    `hf://owner/name` is always a repository. `owner/name` is one only if it is a valid id that does not look like a
-    file, no such path is there, and no folder `owner` either: a path with a slip of the pen asks no server. A `Path` is
-    never a repository. `@revision` may follow.
+    `hf://owner/name` is a repository. `owner/name` is looked for in the hub's cache if no such path is there, and no
+    folder `owner` either; a path with a slip of the pen asks no server. A `Path` is never a repository. `@revision` may
+    follow.
 
     Args:
         source: path, name or id.
@@ -74,7 +74,7 @@ def find_model(
         return path
     if str(source) in PUBLISHED_FILES:
         return _find_published(str(source))
-    expected = f"expected a path, {', '.join(PUBLISHED_FILES)}, or owner/name of the Hugging Face hub"
+    expected = f"expected a path, {', '.join(PUBLISHED_FILES)}, or hf://owner/name of the Hugging Face hub"
     raise CheckpointError(f"no model at {source}: {expected} (it does not exist)")
 
 

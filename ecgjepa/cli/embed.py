@@ -65,7 +65,7 @@ def embed(
 
     CKPT is what `ecgjepa probe` takes, or a Hugging Face repository. PATHS are files, folders, glob patterns, stores,
     or tables with a column `path`. The same command again goes on where it stopped. Exit status 3: some inputs gave
-    no embedding; they are listed in OUT.failed.csv.
+    no embedding; they are listed in OUT.failed.csv. Tables of something else among the files are listed there as well.
     """
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
@@ -97,9 +97,11 @@ def embed(
         click.echo("no ECG formats, ignored: " + ", ".join(f"{n} {kind}" for kind, n in outcome.ignored.items()))
     if outcome.rows:
         click.echo(f"{outcome.out}: {outcome.rows} rows from {good} of {outcome.entries} ECGs")
+    broken = [each for each in outcome.failed if each[3] != "not_an_ecg"]
     if outcome.failed:
         for record, _, _, reason, detail in outcome.failed[:SHOWN]:
             click.echo(f"  {record}: {detail} [{reason}]", err=True)
         more = f", {len(outcome.failed) - SHOWN} more" if len(outcome.failed) > SHOWN else ""
         click.echo(f"{len(outcome.failed)} failed{more}: {outcome.failed_file}", err=True)
+    if broken or not outcome.rows:
         sys.exit(SOME_FAILED if outcome.rows else 1)

@@ -12,7 +12,7 @@ DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis"}
 
 
 @main.command()
-@click.option("--ckpt", "--ckpt-dir", required=True, help="Run or model folder, .pth file, or OWNER/NAME of the hub.")
+@click.option("--ckpt", "--ckpt-dir", required=True, help="Run or model folder, .pth file, or hf://OWNER/NAME.")
 @click.option("--store", type=click.Path(path_type=Path), help="A prepared store with labels.")
 @click.option("--dataset", type=click.Choice(LABELLED), help="Layout of --data-dir.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Raw folder; prepared once, in the cache.")

@@ -31,7 +31,7 @@ def convert(ckpt: str, out: Path, encoder: Any, heads: int, overwrite: bool) -> 
     """Any model -> a folder with its weights as safetensors and its config.json.
 
     CKPT is a run folder, a model folder, a .safetensors or published .pth file, ejepa_random, ejepa_multiblock, or
-    OWNER/NAME of the Hugging Face hub.
+    hf://OWNER/NAME of the Hugging Face hub.
     """
     from ecgjepa.checkpoint import convert, refuse_folder
 

@@ -12,6 +12,8 @@ from numpy import ndarray
 
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
 
+# Of the list of entries without an embedding, beside the table of embeddings.
+FAILED_SUFFIX = ".failed.csv"
 # Entries that are objects at once.
 PIECE = 4096
 

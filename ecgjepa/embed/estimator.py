@@ -19,12 +19,17 @@ from ecgjepa.checkpoint import choose_device, load_encoder
 from ecgjepa.data.formats.hints import Hints
 from ecgjepa.data.readers import read
 from ecgjepa.errors import RefusedRecordError
-from ecgjepa.model.embedding import embed_windows, mean_of_windows, name_leads
+from ecgjepa.model.embedding import embed_windows, mean_of_windows, name_leads, take_embeddable
 from ecgjepa.model.encoder import Encoder
-from ecgjepa.model.inference import Precision, accelerate
+from ecgjepa.model.inference import InferenceEncoder, Precision, accelerate
 from ecgjepa.signal import Recording
 from ecgjepa.units import to_mv
-from ecgjepa.windows import Window, take_windows
+from ecgjepa.windows import Window
+
+# Windows that run before the next records are read, in batches.
+FLUSH_BATCHES = 4
+WEIGHTS = ("teacher.safetensors", "student.safetensors", "model.safetensors")
+MODEL_FILES = (*WEIGHTS, *(f"model/{name}" for name in WEIGHTS), "checkpoints/last.pt")
 
 
 class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -35,7 +40,8 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             load the weights when they are used.
         sampling_rate_hz: of arrays; files say their own, or are told this one where they do not.
         leads: names of the rows of arrays, and of files that do not name them; see `Encoder.embed`.
-        unit: of arrays, and of files that do not say it: `mV`, `uV`, `V`, `nV`, or `adc` with `gain_per_mv`.
+        unit: of arrays (mV where None), and of files that do not say it: `mV`, `uV`, `V`, `nV`, or `adc` with
+            `gain_per_mv`.
         gain_per_mv: counts per mV, for `adc`.
         windows: the `first` window of a longer recording, or the `mean` of all.
         layer: see `Encoder.forward_features`.
@@ -107,55 +113,60 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             RefusedRecordError: an ECG that cannot be brought to the contract, unless `refused` is `nan`.
         """
         encoder = self._encoder()
-        windows: list[Window] = []
-        rows_of = []
+        features: list[Float32[ndarray, d]] = []
+        waiting: list[list[Window]] = []
         for row, item in enumerate(X):
             try:
                 recording = self._recording(item, f"X[{row}]", encoder)
-                taken = take_windows(recording, encoder.contract, "first" if self.windows == "first" else "all")
+                windows = take_embeddable(recording, encoder.contract, encoder.config.patch_samples, self.windows)
             except RefusedRecordError:
                 if self.refused == "raise":
                     raise
-                taken = []
-            rows_of.append(np.arange(len(windows), len(windows) + len(taken)))
-            windows += taken
-        embedded = embed_windows(encoder, windows, layer=self.layer, batch_size=self.batch_size)
-        features_ND = np.full((len(rows_of), encoder.config.width), np.nan, dtype=np.float32)
-        for row, members in enumerate(rows_of):
-            if len(members):
-                own = [windows[member] for member in members]
-                features_ND[row] = (
-                    embedded[members[0]] if len(own) == 1 else mean_of_windows(encoder, embedded[members], own)
-                )
-        return features_ND
+                windows = []
+            waiting.append(windows)
+            if sum(map(len, waiting)) >= FLUSH_BATCHES * self.batch_size:
+                features += self._embed(encoder, waiting)
+                waiting = []
+        features += self._embed(encoder, waiting)
+        return np.stack(features) if features else np.empty((0, encoder.config.width), dtype=np.float32)
+
+    def _embed(self, encoder: Encoder, records: list[list[Window]]) -> list[Float32[ndarray, "d"]]:
+        flat = [window for windows in records for window in windows]
+        each = iter(embed_windows(encoder, flat, layer=self.layer, batch_size=self.batch_size))
+        nothing = np.full(encoder.config.width, np.nan, dtype=np.float32)
+        own = [[next(each) for _ in windows] for windows in records]
+        return [
+            mean_of_windows(encoder, np.stack(embedded), windows) if embedded else nothing
+            for embedded, windows in zip(own, records, strict=True)
+        ]
 
     def _recording(self, item: Any, name: str, encoder: Encoder) -> Recording:
         if isinstance(item, Recording):
             return item
         if isinstance(item, str | Path):
             leads = None if self.leads is None else tuple(self.leads)
-            hints = Hints(self.sampling_rate_hz, leads, self.unit, self.gain_per_mv)
-            return read(Path(item), hints=hints)
+            return read(Path(item), hints=Hints(self.sampling_rate_hz, leads, self.unit, self.gain_per_mv))
         values = np.asarray(item)
         if values.ndim != 2:
             raise ValueError(f"{name}: shape {values.shape}, expected (leads, samples), a Recording or a path")
-        if self.sampling_rate_hz is None or self.unit is None:
-            raise ValueError("ECGEmbedder: arrays need sampling_rate_hz=... and unit=... ('mV', 'uV', 'V', 'adc')")
-        leads = name_leads(self.leads, len(values), encoder.contract)
-        return Recording(
-            name, to_mv(name, values, self.unit, gain_per_mv=self.gain_per_mv), leads, self.sampling_rate_hz
-        )
+        if self.sampling_rate_hz is None:
+            raise ValueError("ECGEmbedder: arrays need sampling_rate_hz=...")
+        names = name_leads(self.leads, len(values), encoder.contract)
+        signal_mv = to_mv(name, values, self.unit or "mV", gain_per_mv=self.gain_per_mv)
+        return Recording(name, signal_mv, names, self.sampling_rate_hz)
 
     def _encoder(self) -> Encoder:
+        """The accelerated encoder, made anew when weights or options are others than last time."""
         device = choose_device(self.device)
-        if isinstance(self.encoder, Encoder):
-            if getattr(self, "_accelerated_from", None) is not self.encoder:
-                self._accelerated = accelerate(self.encoder, self.precision, device=device)
-                self._accelerated_from = self.encoder
-            return self._accelerated
-        source = str(self.encoder)
-        times = tuple(file.stat().st_mtime_ns for file in sorted(Path(source).rglob("*.safetensors")))
-        return _load(source, self.which, self.precision, device, times)
+        if isinstance(self.encoder, InferenceEncoder):
+            return self.encoder
+        if not isinstance(self.encoder, Encoder):
+            return _load(str(self.encoder), self.which, self.precision, device, _state_of(self.encoder))
+        state = (id(self.encoder), *(weight._version for weight in self.encoder.parameters()), self.precision, device)
+        if getattr(self, "_accelerated_state", None) != state:
+            self._accelerated = accelerate(self.encoder, self.precision, device=device)
+            self._accelerated_state = state
+        return self._accelerated
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if not name.startswith("_accelerated")}
@@ -171,13 +182,21 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         return tags
 
 
+def _state_of(source: str | Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, time and size of the files that a model on this machine may be read from."""
+    place = Path(source)
+    files = [place, *(place / name for name in MODEL_FILES)]
+    stats = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
+
+
 @functools.lru_cache(maxsize=4)
 def _load(
     source: str,
     which: Literal["teacher", "student"] | None,
     precision: Precision,
     device: torch.device,
-    _times: tuple[int, ...],
+    _state: tuple[tuple[str, int, int], ...],
 ) -> Encoder:
     """Kept, so that the clones of a cross-validation share the weights; a model that was trained on is another one."""
     return accelerate(load_encoder(source, which), precision, device=device)

@@ -8,17 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
 from ecgjepa.data.readers import SUFFIXES, count_records
 from ecgjepa.data.store import DESCRIPTION, Store
-from ecgjepa.embed.entries import Entries, Entry, InputError
+from ecgjepa.embed.entries import FAILED_SUFFIX, Entries, Entry, InputError
 from ecgjepa.errors import RefusedRecordError
 
 # Of a WFDB record the header is the entry; its signal files are entries only where no header is beside them.
 SIGNAL_SUFFIXES = frozenset({".dat", ".mat"})
 TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
+TABLE_COLUMNS = frozenset({"path", "record", "row", "sampling_rate_hz", "leads", "unit", "gain_per_mv"})
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ def _folder_entries(folder: Path, hints: Hints, ignored: Counter[str]) -> Iterat
         stems = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
         for name in sorted(names):
             path = Path(place, name)
+            if name.endswith(FAILED_SUFFIX):
+                continue  # of an earlier call
             suffix = path.suffix.lower()
             is_lone_signal = suffix in SIGNAL_SUFFIXES and path.stem not in stems
             if name.lower().endswith(tuple(SUFFIXES)) or is_lone_signal:
@@ -122,11 +126,12 @@ def _read_table(path: Path) -> pd.DataFrame | None:
 
 
 def _table_entries(file: Path, table: pd.DataFrame, hints: Hints) -> Iterator[Entry]:
+    named: set[Any] = set()
     for number, values in enumerate(table.itertuples(index=False, name=None), start=1):
         row = dict(zip(table.columns, values, strict=True))
-        given = {name: value for name, value in row.items() if isinstance(value, str) or not pd.isna(value)}
-        if not str(given.get("path", "")).strip():
-            raise InputError(f"{file}, row {number}: no path")
+        given = {name: value for name, value in row.items() if name in TABLE_COLUMNS and not _is_empty(value)}
+        if not isinstance(given.get("path"), str):
+            raise InputError(f"{file}, row {number}: no path, found {row['path']!r}")
         try:
             own = _hints_of(given)
             place = int(given["row"]) if "row" in given else None
@@ -134,6 +139,9 @@ def _table_entries(file: Path, table: pd.DataFrame, hints: Hints) -> Iterator[En
             raise InputError(f"{file}, row {number}: {error}") from error
         path = file.parent / given["path"]
         record = given.get("record", Path(given["path"]).with_suffix("").as_posix())
+        if "record" in given and record in named:
+            raise InputError(f"{file}, row {number}: record {record!r} is there twice")
+        named.add(record)
         entry_hints = replace(hints, **own)
         if place is None:
             yield from _file_entries(path, str(record), entry_hints)
@@ -146,8 +154,13 @@ def _hints_of(row: dict[Any, Any]) -> dict[str, Any]:
     if "unit" in row:
         own["unit"] = str(row["unit"])
     if "leads" in row:
-        own["leads"] = split_leads(str(row["leads"]))
+        own["leads"] = split_leads(row["leads"]) if isinstance(row["leads"], str) else tuple(row["leads"])
     return own
+
+
+def _is_empty(value: Any) -> bool:
+    """Nothing, NaN, or only blanks; a list is something."""
+    return value is None or (isinstance(value, str) and not value.strip()) or (np.ndim(value) == 0 and pd.isna(value))
 
 
 def split_leads(text: str) -> tuple[str, ...]:

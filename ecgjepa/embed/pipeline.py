@@ -4,30 +4,31 @@ Axes: W windows, L leads, P patches, D width.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from jaxtyping import Float32
 from numpy import ndarray
 from tqdm import tqdm
 
 import ecgjepa
-from ecgjepa.checkpoint import describe_model
+from ecgjepa.checkpoint import choose_device, describe_model
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
-from ecgjepa.embed.entries import Entry
+from ecgjepa.embed.entries import Entries, Entry
 from ecgjepa.embed.inputs import list_inputs
-from ecgjepa.embed.reading import Refusal, read_all
+from ecgjepa.embed.reading import ReadingJob, Refusal, read_all
 from ecgjepa.embed.table import Parts, PartWriter, table_schema, to_table
-from ecgjepa.model.embedding import embed_tokens, embed_windows, mean_of_windows
+from ecgjepa.model.embedding import Windows, check_windows, embed_tokens, embed_windows, mean_of_windows
 from ecgjepa.model.encoder import Encoder
-from ecgjepa.model.inference import Precision, accelerate
+from ecgjepa.model.inference import InferenceEncoder, Precision, accelerate
 from ecgjepa.windows import Window
 
-Windows = Literal["first", "all", "mean"]
 # Entries of a part: what is lost when a run is stopped.
 PART_ENTRIES = 512
 # Windows that are embedded and written together, a whole number of batches.
@@ -66,7 +67,7 @@ def embed_files(
     layer: int | None = None,
     precision: Precision = "fp32",
     batch_size: int = 16,
-    device: str | torch.device = "cpu",
+    device: str | torch.device | None = None,
     workers: int = 0,
     overwrite: bool = False,
     progress: bool = True,
@@ -84,8 +85,9 @@ def embed_files(
         windows: of a longer recording: the `first` window, `all`, or their `mean` as one row.
         tokens: a row per token instead of per window.
         layer: see `Encoder.forward_features`.
-        precision: see `ecgjepa.model.inference.accelerate`.
+        precision: see `ecgjepa.model.inference.accelerate`; of an encoder that is accelerated already, its own.
         batch_size: windows that run at once.
+        device: `auto`, `cpu`, `cuda`, ...; where the encoder is if None.
         workers: processes that read ahead.
         source: what the encoder was loaded from, for the table's metadata.
 
@@ -99,39 +101,72 @@ def embed_files(
         raise ValueError(f"{out}: expected a file that ends in .parquet")
     if out.exists() and not overwrite:
         raise FileExistsError(f"{out} exists already; --overwrite replaces it")
-    if tokens and windows == "mean":
-        raise ValueError("a mean of windows has no tokens; expected --windows first or all with --tokens")
+    check_windows(windows, tokens)
     if layer is not None and not 1 <= layer <= encoder.config.depth:
         raise ValueError(f"layer: expected 1 to {encoder.config.depth}, found {layer}")
     inputs = list_inputs(paths, hints)
+    used = encoder.precision if isinstance(encoder, InferenceEncoder) else precision
     plan = {
         "format": 1,
         "checkpoint": source,
         "weights_sha256": encoder.weights_sha256(),
         **{key: value for key, value in describe_model(encoder).items() if key != "format"},
-        "options": {"windows": windows, "tokens": tokens, "layer": layer, "precision": precision, "batch": batch_size},
+        "options": {
+            "windows": windows,
+            "tokens": tokens,
+            "layer": layer,
+            "precision": used,
+            "batch": batch_size,
+        },
         "ecgjepa": ecgjepa.__version__,
     }
     out.parent.mkdir(parents=True, exist_ok=True)
-    parts = Parts(out, table_schema(encoder.config.width, tokens), plan, overwrite=overwrite)
-    entries = inputs.entries
-    runs = [slice(start, start + PART_ENTRIES) for start in range(0, len(entries), PART_ENTRIES)]
-    todo = [number for number, run in enumerate(runs) if not parts.is_done(number, entries[run])]
-    order = np.concatenate([np.arange(len(entries))[runs[number]] for number in todo] or [np.arange(0)])
-    reading = read_all(entries, order, encoder.contract, "first" if windows == "first" else "all", workers)
-    job = _Job(accelerate(encoder, precision, device=device), windows, tokens, layer, batch_size)
+    if not isinstance(encoder, InferenceEncoder):
+        processor = choose_device(device) if isinstance(device, str) else device
+        encoder = accelerate(encoder, precision, device=processor)
+    job = _Job(encoder, windows, tokens, layer, batch_size)
+    with _only_one(out):
+        parts = Parts(out, table_schema(encoder.config.width, tokens), plan, overwrite=overwrite)
+        rows, failed = _run(job, parts, inputs.entries, workers, progress)
+    return Outcome(out, parts.failed_file, len(inputs.entries), rows, failed, inputs.ignored)
+
+
+@contextmanager
+def _only_one(out: Path) -> Iterator[None]:
+    lock = FileLock(out.with_name(out.name + ".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise FileExistsError(f"another process is writing {out}; {lock.lock_file} says so") from None
+    try:
+        yield
+    finally:
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _run(
+    job: "_Job", parts: Parts, entries: Entries, workers: int, progress: bool
+) -> tuple[int, list[tuple[Any, ...]]]:
+    """Embed what no part holds yet, then join the parts; the rows of the table, and the failures."""
+    ends = [*range(PART_ENTRIES, len(entries), PART_ENTRIES), len(entries)]
+    runs = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+    todo = [run for number, run in enumerate(runs) if not parts.is_done(number, entries[run])]
+    order = np.concatenate([np.arange(run.start, run.stop) for run in todo] or [np.arange(0)])
+    reading = read_all(
+        entries, order, ReadingJob(job.encoder.contract, job.encoder.config.patch_samples, job.windows), workers
+    )
     with tqdm(
         total=len(entries), initial=len(entries) - len(order), unit=" ECGs", desc="embed", disable=not progress
     ) as bar:
-        for number in todo:
-            some = entries[runs[number]]
-            with parts.write(number, some) as part:
+        for run in todo:
+            some = entries[run]
+            with parts.write(run.start // PART_ENTRIES, some) as part:
                 for entry, found in itertools.islice(reading, len(some)):
                     job.take(part, entry, found)
                     bar.update()
                 job.flush(part)
-    rows, failed = parts.join(len(runs))
-    return Outcome(out, parts.failed_file, len(entries), rows, failed, inputs.ignored)
+    return parts.join(len(runs))
 
 
 class _Job:
@@ -155,10 +190,12 @@ class _Job:
     def flush(self, part: PartWriter) -> None:
         """Embed and write what is waiting."""
         waiting, self.waiting = self.waiting, []
-        if self.windows == "mean":
-            self._write(part, [self._mean(entry, windows) for entry, windows in waiting])
-            return
         flat = [(entry, number, window) for entry, windows in waiting for number, window in enumerate(windows)]
+        if self.windows == "mean":
+            each = iter(self._embed([window for _, _, window in flat]))
+            rows = [(entry, windows, np.stack([next(each) for _ in windows])) for entry, windows in waiting]
+            self._write(part, [self._mean(*row) for row in rows])
+            return
         for start in range(0, len(flat), self.enough):  # a long recording alone may have more than enough
             some = flat[start : start + self.enough]
             embedded = self._embed([window for _, _, window in some])
@@ -168,7 +205,9 @@ class _Job:
         run = embed_tokens if self.tokens else embed_windows
         return run(self.encoder, windows, layer=self.layer, batch_size=self.batch_size)
 
-    def _mean(self, entry: Entry, windows: list[Window]) -> tuple[Entry, None, Window, ndarray]:
+    def _mean(
+        self, entry: Entry, windows: list[Window], embedded: Float32[ndarray, "w d"]
+    ) -> tuple[Entry, None, Window, ndarray]:
         """All windows as one, with the changes and flags of any of them."""
         changes, flags = (
             tuple(dict.fromkeys(word for window in windows for word in getattr(window, name)))
@@ -177,7 +216,7 @@ class _Job:
         leads = tuple(lead for lead in self.encoder.contract.leads if any(lead in window.leads for window in windows))
         samples = sum(window.signal_mv.shape[1] for window in windows)
         whole = Window(np.broadcast_to(np.float32(0), (len(leads), samples)), leads, windows[0].start_s, changes, flags)
-        return entry, None, whole, mean_of_windows(self.encoder, self._embed(windows), windows)
+        return entry, None, whole, mean_of_windows(self.encoder, embedded, windows)
 
     def _write(self, part: PartWriter, some: list[tuple[Entry, int | None, Window, ndarray]]) -> None:
         columns: dict[str, list[Any]] = {name: [] for name in self.schema.names if name != "embedding"}

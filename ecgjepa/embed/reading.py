@@ -13,11 +13,26 @@ from ecgjepa.data.readers import read
 from ecgjepa.data.store import DESCRIPTION, Store
 from ecgjepa.embed.entries import Entries, Entry
 from ecgjepa.errors import RefusedRecordError
+from ecgjepa.model.embedding import Windows, take_embeddable
 from ecgjepa.signal import Recording, SignalContract
-from ecgjepa.windows import Which, Window, take_windows
+from ecgjepa.windows import Window
 
-# Entries that a worker reads before it hands them over.
+# Entries that a worker reads before it hands them over; of recordings whose windows are all taken, one.
 READ_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class ReadingJob:
+    """What is taken of every recording; see `take_embeddable`."""
+
+    contract: SignalContract
+    patch_samples: int
+    windows: Windows
+
+    @property
+    def at_once(self) -> int:
+        """Entries that are read together."""
+        return READ_AT_ONCE if self.windows == "first" else 1
 
 
 @dataclass(frozen=True)
@@ -28,10 +43,10 @@ class Refusal:
     detail: str
 
 
-def read_windows(entry: Entry, contract: SignalContract, which: Which) -> list[Window] | Refusal:
+def read_windows(entry: Entry, job: ReadingJob) -> list[Window] | Refusal:
     """Read one entry and take its windows; whatever is wrong with it is returned."""
     try:
-        return take_windows(_read(entry), contract, which)
+        return take_embeddable(_read(entry), job.contract, job.patch_samples, job.windows)
     except RefusedRecordError as refusal:
         return Refusal(refusal.reason, refusal.detail)
     except MemoryError:
@@ -56,20 +71,20 @@ def _open_store(path: str) -> Store:
 class Reader(Dataset[list[tuple[Entry, list[Window] | Refusal]]]):
     """Runs of entries, read when they are asked for."""
 
-    def __init__(self, entries: Entries, order: Int64[ndarray, "n"], contract: SignalContract, which: Which) -> None:
-        self.entries, self.order, self.contract, self.which = entries, order, contract, which
+    def __init__(self, entries: Entries, order: Int64[ndarray, "n"], job: ReadingJob) -> None:
+        self.entries, self.order, self.job = entries, order, job
 
     def __len__(self) -> int:
-        return -(-len(self.order) // READ_AT_ONCE)
+        return -(-len(self.order) // self.job.at_once)
 
     def __getitem__(self, run: int) -> list[tuple[Entry, list[Window] | Refusal]]:
-        some = self.order[run * READ_AT_ONCE : (run + 1) * READ_AT_ONCE]
+        some = self.order[run * self.job.at_once : (run + 1) * self.job.at_once]
         entries = [self.entries[int(place)] for place in some]
-        return [(entry, read_windows(entry, self.contract, self.which)) for entry in entries]
+        return [(entry, read_windows(entry, self.job)) for entry in entries]
 
 
 def read_all(
-    entries: Entries, order: Int64[ndarray, "n"], contract: SignalContract, which: Which, workers: int
+    entries: Entries, order: Int64[ndarray, "n"], job: ReadingJob, workers: int
 ) -> Iterator[tuple[Entry, list[Window] | Refusal]]:
     """Entries with their windows or their refusal, in the order given.
 
@@ -78,7 +93,7 @@ def read_all(
         workers: processes that read ahead; 0 reads in this one.
     """
     loader = DataLoader(
-        Reader(entries, order, contract, which),
+        Reader(entries, order, job),
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,  # a fork would cut off the threads of torch and h5py

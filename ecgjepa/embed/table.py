@@ -4,6 +4,7 @@
               00000000.parquet the embeddings of a run of entries; its metadata names the entries and what was refused
     OUT                        all parts, one after the other
     OUT.failed.csv             every entry without an embedding, with the reason
+    OUT.lock                   while a process is at it
 
 Axes: R rows, D width.
 """
@@ -12,7 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,12 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 from numpy import ndarray
 
-from ecgjepa.embed.entries import Entry
+from ecgjepa.embed.entries import FAILED_SUFFIX, Entry
 from ecgjepa.files import atomic_path, write_json
 
 PLAN = "plan.json"
+# Rows of a row group of the finished table.
+GROUP_ROWS = 16_384
 FAILED_COLUMNS = ("record", "path", "row", "reason", "detail")
 _ENTRIES, _FAILED, _DESCRIPTION = b"ecgjepa.entries", b"ecgjepa.failed", b"ecgjepa"
 
@@ -71,7 +74,7 @@ class Parts:
     def __init__(self, out: Path, schema: pa.Schema, plan: dict[str, Any], *, overwrite: bool) -> None:
         self.out, self.schema, self.plan = out, schema, plan
         self.folder = out.with_name(out.name + ".parts")
-        self.failed_file = out.with_name(out.stem + ".failed.csv")
+        self.failed_file = out.with_name(out.name + FAILED_SUFFIX)
         if self.folder.exists() and not self._is_ours():
             if not overwrite or not (self.folder / PLAN).is_file():
                 raise FileExistsError(
@@ -98,16 +101,16 @@ class Parts:
     @contextmanager
     def write(self, number: int, entries: list[Entry]) -> Iterator["PartWriter"]:
         """A part, row group by row group; it is there when the block has ended well."""
+        fingerprint = _fingerprint(entries)  # before they are read: what changes meanwhile is read again
         with atomic_path(self.file(number)) as temporary, pq.ParquetWriter(temporary, self.schema) as writer:
             part = PartWriter(writer)
             yield part
-            failed = json.dumps(part.failed).encode()
-            writer.add_key_value_metadata({_ENTRIES: _fingerprint(entries), _FAILED: failed})
+            writer.add_key_value_metadata({_ENTRIES: fingerprint, _FAILED: json.dumps(part.failed).encode()})
 
     def join(self, count: int) -> tuple[int, list[tuple[Any, ...]]]:
         """Write the table and the list of failures; the rows of the table, and the failures.
 
-        Without a single row there is no table.
+        Without a single row there is no table, and none of before stays.
         """
         metadata = [pq.read_metadata(self.file(number)) for number in range(count)]
         rows = sum(each.num_rows for each in metadata)
@@ -120,12 +123,25 @@ class Parts:
         if rows:
             schema = self.schema.with_metadata({_DESCRIPTION: json.dumps(self.plan).encode()})
             with atomic_path(self.out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-                for number in range(count):
-                    with pq.ParquetFile(self.file(number)) as part:
-                        for group in range(part.num_row_groups):
-                            writer.write_table(part.read_row_group(group).cast(schema))
+                for table in _in_large_groups(self.file(number) for number in range(count)):
+                    writer.write_table(table.cast(schema))
+        else:
+            self.out.unlink(missing_ok=True)
         shutil.rmtree(self.folder)
         return rows, failed
+
+
+def _in_large_groups(files: Iterable[Path]) -> Iterator[pa.Table]:
+    waiting: list[pa.Table] = []
+    for file in files:
+        with pq.ParquetFile(file) as part:
+            for group in range(part.num_row_groups):
+                waiting.append(part.read_row_group(group))
+                if sum(map(len, waiting)) >= GROUP_ROWS:
+                    yield pa.concat_tables(waiting)
+                    waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 class PartWriter:

@@ -71,10 +71,12 @@ class Head:
             object.__setattr__(self, "thresholds_K", np.full(len(names), 0.5))
         if self.thresholds_K is not None and not is_multilabel:
             raise HeadError("head: thresholds for a multiclass head, which calls the most probable class")
+        if self.weight_KD.ndim != 2 or self.bias_K.ndim != 1:
+            raise HeadError(f"head: weights of shape {self.weight_KD.shape}, expected (classes, width)")
         shapes = [each.shape for each in (self.weight_KD[:, :1], self.bias_K)]
         if self.thresholds_K is not None:
             shapes.append(self.thresholds_K.shape)
-        if any(shape[0] != len(names) for shape in shapes) or self.weight_KD.ndim != 2:
+        if any(shape[0] != len(names) for shape in shapes):
             raise HeadError(f"head: {len(names)} classes, but weights of shape {self.weight_KD.shape} and {shapes[1:]}")
         numbers = (self.weight_KD, self.bias_K, () if self.thresholds_K is None else self.thresholds_K)
         if not all(np.isfinite(each).all() for each in numbers):

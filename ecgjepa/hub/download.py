@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from ecgjepa.checkpoint import Which, find_model, load_encoder
+from ecgjepa.checkpoint.source import parse_repository
 from ecgjepa.model.encoder import Encoder
 
 
@@ -26,4 +27,6 @@ def from_pretrained(
     Raises:
         CheckpointError: nothing of that kind is there, it cannot be downloaded, or it is no model of ecgjepa.
     """
-    return load_encoder(find_model(repo_id_or_path, which, revision=revision, token=token, cache_dir=cache_dir), which)
+    repository = parse_repository(repo_id_or_path)
+    source = repo_id_or_path if repository is None else str(repository)
+    return load_encoder(find_model(source, which, revision=revision, token=token, cache_dir=cache_dir), which)

@@ -6,9 +6,10 @@ within a lead are masked. An embedding does not depend on what runs beside it, b
 Axes: N windows, B windows of a batch, L leads, S samples, P patches, D width.
 """
 
+import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float32
 from numpy import ndarray
 from torch import Tensor
 
+from ecgjepa.errors import RefusedRecordError
 from ecgjepa.leads import LEADS_12
 from ecgjepa.signal import Recording, SignalContract
 from ecgjepa.units import to_mv
@@ -23,6 +25,10 @@ from ecgjepa.windows import Window, take_windows
 
 if TYPE_CHECKING:  # the encoder's own `embed` is made of this
     from ecgjepa.model.encoder import Encoder
+
+
+# Of what is longer than the contract's seconds: the first window, all of them, or their mean weighted by tokens.
+Windows = Literal["first", "all", "mean"]
 
 
 def embed_signals(
@@ -33,14 +39,13 @@ def embed_signals(
     leads: Sequence[str] | None,
     unit: str,
     gain_per_mv: float | None,
-    windows: Literal["first", "all", "mean"],
+    windows: Windows,
     layer: int | None,
     tokens: bool,
     batch_size: int,
 ) -> Float32[ndarray, "..."]:
     """What `Encoder.embed` does; see there."""
-    if tokens and windows == "mean":
-        raise ValueError("embed: windows='mean' gives no tokens; expected 'first' or 'all'")
+    check_windows(windows, tokens)
     values = signal.detach().cpu().numpy() if isinstance(signal, Tensor) else np.asarray(signal)
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise ValueError(
@@ -53,7 +58,9 @@ def embed_signals(
         name = "signal" if values.ndim == 2 else f"signal[{row}]"
         signal_mv = to_mv(name, record, unit, gain_per_mv=gain_per_mv)
         recording = Recording(name, signal_mv, names, sampling_rate_hz)
-        taken.append(take_windows(recording, encoder.contract, "first" if windows == "first" else "all"))
+        taken.append(take_embeddable(recording, encoder.contract, encoder.config.patch_samples, windows))
+        if any("amplitude_high" in window.flags for window in taken[-1]):
+            warnings.warn(f"embed: {name} is larger than any ECG, is its unit {unit}?", UserWarning, stacklevel=3)
     flat = [window for each in taken for window in each]
     rows_of = np.split(np.arange(len(flat)), np.cumsum([len(each) for each in taken])[:-1])
     if windows == "all" and len({len(rows) for rows in rows_of}) > 1:
@@ -65,6 +72,30 @@ def embed_signals(
     elif windows == "all":
         embedded = embedded.reshape(len(records), -1, *embedded.shape[1:])
     return embedded[0] if values.ndim == 2 else embedded
+
+
+def check_windows(windows: str, tokens: bool) -> None:
+    """Raises ValueError for a choice of windows that does not exist, or does not go with tokens."""
+    if windows not in get_args(Windows):
+        raise ValueError(f"windows: expected one of {get_args(Windows)}, found {windows!r}")
+    if tokens and windows == "mean":
+        raise ValueError("windows: a mean of windows has no tokens, expected 'first' or 'all'")
+
+
+def take_embeddable(
+    recording: Recording, contract: SignalContract, patch_samples: int, windows: Windows
+) -> list[Window]:
+    """The windows of a recording, those without a single whole patch left out.
+
+    Raises:
+        RefusedRecordError: as `take_windows`, or `not_finite` where gaps leave no whole patch.
+    """
+    taken = take_windows(recording, contract, "first" if windows == "first" else "all")
+    taken = [window for window in taken if present_patches(window.signal_mv, patch_samples).any()]
+    if not taken:
+        seconds = patch_samples / contract.sampling_rate_hz
+        raise RefusedRecordError(recording.name, "not_finite", f"no whole patch of {seconds:g} s without a gap")
+    return taken
 
 
 def name_leads(leads: Sequence[str] | None, rows: int, contract: SignalContract) -> tuple[str, ...]:
@@ -139,8 +170,7 @@ def _run(
     patch_samples = encoder.config.patch_samples
     present = [present_patches(window.signal_mv, patch_samples) for window in windows]
     for row, (window, present_LP) in enumerate(zip(windows, present, strict=True)):
-        if not present_LP.any():
-            raise ValueError(f"embedding: no whole patch of {patch_samples} samples in {window.signal_mv.shape[1]}")
+        assert present_LP.any(), "see take_embeddable"
         groups[window.leads, present_LP.shape[1], bool(present_LP.all())].append(row)
     with torch.inference_mode():
         for (leads, patches, is_full), members in groups.items():

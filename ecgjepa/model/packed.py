@@ -102,8 +102,9 @@ def quantise_rows(
     rows = inputs.float()
     scale = torch.maximum(rows.amax(-1, keepdim=True), -rows.amin(-1, keepdim=True))
     scale = scale.clamp_(min=SMALLEST_PEAK).div_(LARGEST)
-    rows = torch.mul(rows, 1 / scale, out=rows if overwrite else None)
-    return rows.add_(ZERO_POINT + 0.5).to(torch.uint8), scale  # the type cuts, so that adding a half rounds
+    rows = torch.mul(rows, 1 / scale, out=rows if overwrite else None).round_()
+    # By way of signed bytes, eight times as fast as straight to unsigned ones; the sum wraps around.
+    return rows.to(torch.int8).view(torch.uint8).add_(ZERO_POINT), scale
 
 
 def has_packed(dtype: torch.dtype) -> bool:

@@ -211,3 +211,20 @@ def test_rate_of_a_rounded_time_column(tmp_path: Path, rate_hz: float, decimals:
 def test_tables_that_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     unit = None if "mmHg" in text else "mV"
     assert refusal(table(tmp_path / "a.csv", text), hints=Hints(sampling_rate_hz=RATE_HZ, unit=unit)).reason == reason
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_empty_lines_of_a_table_are_gaps(tmp_path: Path, columns: int) -> None:
+    lines = ["0.5" if columns == 1 else "0.5,0.25", "" if columns == 1 else ","] * 500
+    names = ",".join(LEADS_8[:columns])
+    (tmp_path / "a.csv").write_text("\n".join([f"# unit: mV\n{names}", *lines, lines[0]]) + "\n\n")
+    recording = read(tmp_path / "a.csv", hints=Hints(sampling_rate_hz=RATE_HZ))
+    assert recording.signal_mv.shape == (columns, 1001)
+    np.testing.assert_array_equal(np.isnan(recording.signal_mv), [np.arange(1001) % 2 == 1] * columns)
+
+
+def test_hints_take_any_list_of_leads_and_no_text() -> None:
+    assert Hints(leads=["I", "V1"]) == Hints(leads=("I", "V1"))
+    assert hash(Hints(leads=["I", "V1"]))
+    with pytest.raises(ValueError, match="a list of names, found the text 'V1'"):
+        Hints(leads="V1")

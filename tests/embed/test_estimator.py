@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -84,7 +85,7 @@ def test_files_recordings_and_broken_ones(encoder: Encoder, archive: Path) -> No
 @pytest.mark.usefixtures("unchecked")
 def test_what_is_not_said_is_not_guessed(encoder: Encoder, signals_mv: np.ndarray) -> None:
     with pytest.raises(ValueError, match="arrays need sampling_rate_hz"):
-        ECGEmbedder(encoder, sampling_rate_hz=500).fit_transform(signals_mv)
+        ECGEmbedder(encoder, unit="mV").fit_transform(signals_mv)
     with pytest.raises(ValueError, match=r"X\[0\]: shape \(5000,\)"):
         ECGEmbedder(encoder, sampling_rate_hz=500, unit="mV").fit_transform(signals_mv[0])
     with pytest.raises(ValueError, match="windows must be one of"):
@@ -99,3 +100,27 @@ def test_a_model_that_was_trained_on_is_another_one(ckpt: Path, encoder: Encoder
     after = embedder.transform(signals_mv[:2])
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_allclose(after, other.embed(signals_mv[:2], sampling_rate_hz=500), atol=1e-6)
+
+
+def test_options_and_weights_that_change_count(encoder: Encoder, ckpt: Path, signals_mv: np.ndarray) -> None:
+    own = Encoder(encoder.config, encoder.contract)
+    embedder = ECGEmbedder(own, sampling_rate_hz=500)
+    before = embedder.fit_transform(signals_mv[:2])
+    with torch.no_grad():
+        own.norm.weight.mul_(2)
+    np.testing.assert_allclose(embedder.transform(signals_mv[:2]), 2 * before, atol=1e-5)
+    rough = embedder.set_params(precision="bf16").transform(signals_mv[:2])
+    assert 1e-6 < np.abs(rough - 2 * before).max() < 0.1
+    file = ckpt / "teacher.safetensors"
+    single = ECGEmbedder(file, sampling_rate_hz=500)
+    first = single.fit_transform(signals_mv[:2])
+    save_model(ckpt, {"teacher": own})
+    assert np.abs(single.transform(signals_mv[:2]) - first).max() > 1e-3
+
+
+def test_nothing_gives_nothing_and_long_lists_are_embedded_in_parts(encoder: Encoder, signals_mv: np.ndarray) -> None:
+    embedder = ECGEmbedder(encoder, sampling_rate_hz=500, batch_size=2)
+    assert embedder.fit_transform([]).shape == (0, 16)
+    np.testing.assert_allclose(
+        embedder.transform(signals_mv), encoder.embed(signals_mv, sampling_rate_hz=500), atol=1e-6
+    )

@@ -53,8 +53,22 @@ def test_files_that_hold_many(tmp_path: Path) -> None:
 
 def test_a_store(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store")
-    inputs = list_inputs([store.path if hasattr(store, "path") else tmp_path / "store"])
-    assert [entry.row for entry in inputs.entries] == list(range(len(inputs.entries)))
+    entries = list_inputs([tmp_path / "store"]).entries
+    assert [entry.record for entry in entries] == store.records["record"].tolist()
+    assert [entry.row for entry in entries] == list(range(len(store)))
+
+
+def test_other_columns_of_a_table_may_be_anything(archive: Path) -> None:
+    rows = {"path": ["a/good0.hea"], "labels": [["AF", "MI"]], "leads": [["I", "II"]], "record": [7]}
+    pd.DataFrame(rows).to_parquet(archive / "t.parquet")
+    (entry,) = list_inputs([archive / "t.parquet"]).entries
+    assert (entry.record, entry.hints) == ("7", Hints(leads=("I", "II")))
+
+
+def test_names_that_a_table_gives_twice_are_refused(archive: Path) -> None:
+    pd.DataFrame({"path": ["a/good0.hea", "a/good1.hea"], "record": ["p", "p"]}).to_csv(archive / "t.csv")
+    with pytest.raises(InputError, match="row 2: record 'p' is there twice"):
+        list_inputs([archive / "t.csv"])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

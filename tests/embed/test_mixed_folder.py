@@ -72,7 +72,7 @@ def test_two_hundred_files_good_and_broken(encoder: Encoder, tmp_path: Path) -> 
     assert outcome.entries == FILES == len(good) + len(broken)
     assert set(rows["path"]) == set(good)
     np.testing.assert_allclose(embeddings, np.stack([good[path] for path in rows["path"]]), atol=1e-4)
-    failed = pd.read_csv(tmp_path / "e.failed.csv")
+    failed = pd.read_csv(tmp_path / "e.parquet.failed.csv")
     assert set(failed["path"]) == broken
     assert failed["detail"].str.len().min() > 10
     assert rows["record"].is_unique

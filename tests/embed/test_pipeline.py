@@ -9,16 +9,19 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from click.testing import CliRunner
+from filelock import FileLock
 
-import ecgjepa
 from ecgjepa.checkpoint import save_model
 from ecgjepa.cli import main
+from ecgjepa.config import ModelConfig
 from ecgjepa.data.readers import read
 from ecgjepa.embed import pipeline
 from ecgjepa.embed.pipeline import embed_files
 from ecgjepa.embed.table import read_embeddings
+from ecgjepa.leads import LEADS_12
 from ecgjepa.model.encoder import Encoder
-from ecgjepa.windows import take_windows
+from ecgjepa.model.inference import accelerate
+from ecgjepa.signal import SignalContract
 from tests.data.archives import smooth_signal, write_wfdb
 from tests.embed.conftest import BROKEN, GOOD
 
@@ -34,7 +37,7 @@ def test_every_good_file_is_there_and_every_broken_one_is_named(
     rows, embeddings_RD = read_embeddings(tmp_path / "e.parquet")
     assert sorted(rows["record"]) == sorted(GOOD)
     assert {record: reason for record, _, _, reason, _ in outcome.failed} == BROKEN
-    failed = pd.read_csv(tmp_path / "e.failed.csv").set_index("record")
+    failed = pd.read_csv(tmp_path / "e.parquet.failed.csv").set_index("record")
     assert failed["reason"].to_dict() == BROKEN
     assert failed["detail"].str.len().min() > 10
     for (_, row), embedding in zip(rows.iterrows(), embeddings_RD, strict=True):
@@ -53,7 +56,7 @@ def test_the_table_says_what_made_it(encoder: Encoder, archive: Path, tmp_path: 
     assert said["contract"] == encoder.contract.to_dict()
     assert (said["checkpoint"], said["options"]["layer"]) == ("runs/x", 1)
     assert said["weights_sha256"] == encoder.weights_sha256()
-    assert not (tmp_path / "e.failed.csv").exists()
+    assert not (tmp_path / "e.parquet.failed.csv").exists()
 
 
 def test_windows_all_and_mean(encoder: Encoder, archive: Path, tmp_path: Path) -> None:
@@ -199,12 +202,6 @@ def test_command(ckpt: Path, archive: Path, tmp_path: Path, encoder: Encoder) ->
     assert "mmHg" in wrong.output
 
 
-def test_public_names() -> None:
-    for name in ("ECGEmbedder", "Hints", "embed_files", "read", "read_embeddings", "take_windows", "load_encoder"):
-        assert callable(getattr(ecgjepa, name))
-    assert callable(take_windows)
-
-
 @pytest.mark.real_data
 def test_every_real_record_is_embedded_or_named(encoder: Encoder, real_data_dir: Path, tmp_path: Path) -> None:
     folders = [real_data_dir / name for name in ("shaoxing", "code15", "cpsc2018", "challenge2020")]
@@ -220,3 +217,51 @@ def test_every_real_record_is_embedded_or_named(encoder: Encoder, real_data_dir:
     assert len(padded) == 6, "exams of 7 s, padded at both ends"
     assert padded["seconds"].between(7.2, 7.4).all()
     assert rows.loc[rows["path"].str.endswith("S0001.hea"), "window"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_table_of_before_does_not_stay_when_nothing_could_be_embedded(
+    encoder: Encoder, archive: Path, tmp_path: Path
+) -> None:
+    out, own = tmp_path / "e.parquet", tmp_path / "e.failed.csv"
+    own.write_text("mine")
+    quiet(encoder, archive, out=out)
+    quiet(encoder, archive / "b" / "cut.hea", out=out, overwrite=True)
+    assert not out.exists()
+    assert own.read_text() == "mine"
+    quiet(encoder, archive / "a", out=out)
+    assert not (tmp_path / "e.parquet.failed.csv").exists()
+
+
+def test_own_lists_of_failures_are_no_inputs(encoder: Encoder, archive: Path) -> None:
+    for _ in range(2):
+        outcome = quiet(encoder, archive, out=archive / "e.parquet", overwrite=True)
+        assert {record for record, *_ in outcome.failed} == set(BROKEN)
+
+
+@pytest.mark.parametrize("windows", ["mena", "last", ""])
+@pytest.mark.usefixtures("unchecked")
+def test_unknown_windows_are_refused(encoder: Encoder, archive: Path, tmp_path: Path, windows: str) -> None:
+    with pytest.raises(ValueError, match="windows: expected one of"):
+        quiet(encoder, archive, out=tmp_path / "e.parquet", windows=windows)
+
+
+def test_gaps_that_leave_no_whole_patch_are_a_failure_and_not_the_end(archive: Path, tmp_path: Path) -> None:
+    coarse = Encoder(ModelConfig(width=16, depth=1, heads=2, patch_samples=250), SignalContract())
+    signal = smooth_signal(0)
+    for start in (450, 985, *range(1250, 5000, 250)):  # a run of 1.02 s, and no whole second
+        signal[start : start + 15] = np.nan
+    np.savez(archive / "a" / "gaps.npz", signal=signal.T, sampling_rate_hz=500, leads=LEADS_12, unit="mV")
+    outcome = quiet(coarse, archive / "a", out=tmp_path / "e.parquet")
+    assert [(record, reason) for record, _, _, reason, _ in outcome.failed] == [("gaps", "not_finite")]
+    assert outcome.rows == 5
+
+
+def test_one_process_at_a_time(encoder: Encoder, archive: Path, tmp_path: Path) -> None:
+    with FileLock(tmp_path / "e.parquet.lock"), pytest.raises(FileExistsError, match="another process is writing"):
+        quiet(encoder, archive, out=tmp_path / "e.parquet")
+
+
+def test_an_accelerated_encoder_is_taken_as_it_is(encoder: Encoder, archive: Path, tmp_path: Path) -> None:
+    quiet(accelerate(encoder, "bf16"), archive / "a", out=tmp_path / "e.parquet", device="auto")
+    said = json.loads(pq.read_schema(tmp_path / "e.parquet").metadata[b"ecgjepa"])
+    assert (said["options"]["precision"], said["weights_sha256"]) == ("bf16", encoder.weights_sha256())

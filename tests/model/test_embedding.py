@@ -132,7 +132,7 @@ def test_what_cannot_be_embedded_is_named(encoder: Encoder, signal_mv: np.ndarra
         encoder.embed(signal_mv[:, :3], sampling_rate_hz=500, leads=["I", "II"])
     with pytest.raises(ValueError, match=r"shape \(5000,\)"):
         encoder.embed(signal_mv[0, 0], sampling_rate_hz=500, leads=["I"])
-    with pytest.raises(ValueError, match="gives no tokens"):
+    with pytest.raises(ValueError, match="a mean of windows has no tokens"):
         encoder.embed(signal_mv, sampling_rate_hz=500, windows="mean", tokens=True)
 
 
@@ -142,3 +142,11 @@ def test_embedding_does_not_touch_gradients_or_mode(encoder: Encoder, signal_mv:
     loss.backward()
     assert encoder.patch_embed.weight.grad is not None
     encoder.zero_grad()
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_unit_that_cannot_be_is_warned_of(encoder: Encoder, signal_mv: np.ndarray) -> None:
+    with pytest.warns(UserWarning, match=r"signal\[0\] is larger than any ECG, is its unit mV\?"):
+        encoder.embed(signal_mv[:1] * 1000, sampling_rate_hz=500)
+    with pytest.raises(ValueError, match="windows: expected one of"):
+        encoder.embed(signal_mv, sampling_rate_hz=500, windows="mena")  # type: ignore[arg-type]

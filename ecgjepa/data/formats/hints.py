@@ -34,12 +34,16 @@ class Hints:
     """
 
     sampling_rate_hz: float | None = None
-    leads: tuple[str, ...] | None = None
+    leads: Sequence[str] | None = None
     unit: str | None = None
     gain_per_mv: float | None = None
 
     def __post_init__(self) -> None:
         rate, gain = self.sampling_rate_hz, self.gain_per_mv
+        if isinstance(self.leads, str):
+            raise ValueError(f"hints: leads must be a list of names, found the text {self.leads!r}")
+        if self.leads is not None:
+            object.__setattr__(self, "leads", tuple(self.leads))
         if rate is not None and not (math.isfinite(rate) and rate > 0):
             raise ValueError(f"hints: sampling_rate_hz must be a positive number, found {rate}")
         if self.leads is not None and (not self.leads or len(set(self.leads)) != len(self.leads)):
@@ -78,7 +82,7 @@ def settle_leads(record: str, found: Sequence[str] | None, hints: Hints) -> tupl
         RefusedRecordError: `contradiction` where a lead that was told is not among the file's.
     """
     if found is None:
-        return hints.leads
+        return None if hints.leads is None else tuple(hints.leads)
     there = {canonical_lead(name) or name for name in found}
     if absent := [name for name in hints.leads or () if (canonical_lead(name) or name) not in there]:
         raise RefusedRecordError(

@@ -126,7 +126,8 @@ def _numbers(body: bytes, separator: str, columns: int, name: str) -> Float64[nd
 
     try:
         table = pd.read_csv(
-            io.BytesIO(body),
+            io.BytesIO(body.rstrip()),  # an empty line within is a gap, not nothing
+            skip_blank_lines=False,
             sep=separator,
             header=None,
             names=range(columns),
