@@ -16,6 +16,9 @@ from ecgjepa.resampling import Resampling
 # Below, no QRS is left; above, the header is in error.
 PLAUSIBLE_SAMPLING_RATE_HZ = (50.0, 20_000.0)
 
+# No encoder takes an hour at once.
+MAX_SECONDS = 3600.0
+
 
 @dataclass(frozen=True)
 class SignalContract:
@@ -38,9 +41,11 @@ class SignalContract:
             raise ValueError(f"contract: unit must be 'mV', found {self.unit!r}")
         if self.resampling not in get_args(Resampling):
             raise ValueError(f"contract: resampling must be one of {get_args(Resampling)}, found {self.resampling!r}")
-        if not (self.sampling_rate_hz > 0 and self.seconds > 0) or not self._whole_samples():
+        possible = self.sampling_rate_hz > 0 and 0 < self.seconds <= MAX_SECONDS
+        if not possible or not self._whole_samples():
             raise ValueError(
-                "contract: sampling_rate_hz and seconds must be positive and give a whole number of samples, "
+                f"contract: sampling_rate_hz and seconds must be positive, at most {MAX_SECONDS:g} s, "
+                "and give a whole number of samples, "
                 f"found {self.sampling_rate_hz} Hz and {self.seconds} s"
             )
 
@@ -93,6 +98,7 @@ class Recording:
                 "malformed",
                 f"{len(self.leads)} lead names for a signal of shape {self.signal_mv.shape}, expected (leads, samples)",
             )
+        object.__setattr__(self, "sampling_rate_hz", float(self.sampling_rate_hz))
         low, high = PLAUSIBLE_SAMPLING_RATE_HZ
         if not low <= self.sampling_rate_hz <= high:
             found = f"sampling rate {self.sampling_rate_hz} Hz, expected {low:g} to {high:g} Hz"

@@ -139,9 +139,10 @@ def take_windows(
     signal_mv, rate = np.stack(list(lead_mv.values())), recording.sampling_rate_hz
     signal_mv = np.where(np.isfinite(signal_mv), signal_mv, np.float32(np.nan))
     first, last = _bounds(signal_mv, rate, contract)
-    if last - first < MIN_SECONDS * rate:
+    least = _least_samples(rate, contract)
+    if last - first < least:
         raise RefusedRecordError(
-            recording.name, "short", f"{(last - first) / rate:.3f} s, expected at least {MIN_SECONDS:g} s"
+            recording.name, "short", f"{(last - first) / rate:.3f} s, expected at least {least / rate:g} s"
         )
     changes = ["derived_limb_leads"] * derived
     changes += ["padding_removed"] * (first > 0 or last < signal_mv.shape[1])
@@ -155,7 +156,7 @@ def take_windows(
                 break
     if not windows:
         flat = not np.isnan(signal_mv[:, first:last]).any()
-        detail = "every lead is constant" if flat else f"no lead has {MIN_SECONDS:g} s without a gap"
+        detail = "every lead is constant" if flat else f"no lead has {least / rate:g} s without a gap"
         raise RefusedRecordError(recording.name, "flat" if flat else "not_finite", f"{detail}, expected an ECG")
     return windows
 
@@ -173,7 +174,7 @@ def _window(
     for row, (lead, lead_mv) in enumerate(zip(leads, signal_mv, strict=True)):
         there = lead_mv[~np.isnan(lead_mv)]
         is_flat = len(there) > 0 and bool(np.ptp(there) < FLAT_MV)
-        if is_flat or _longest_run(~np.isnan(lead_mv)) < MIN_SECONDS * rate:
+        if is_flat or _longest_run(~np.isnan(lead_mv)) < _least_samples(rate, contract):
             changes.append(f"lead_left_out:{lead}")
             flags += [f"flat_lead:{lead}"] * is_flat
         else:
@@ -198,6 +199,10 @@ def _dead_rows(signal_mv: Float[ndarray, "l s"]) -> frozenset[int]:
     return frozenset(row for row, each in enumerate(there) if not len(each) or np.ptp(each) < FLAT_MV)
 
 
+def _least_samples(rate: float, contract: SignalContract) -> float:
+    return min(MIN_SECONDS, contract.seconds) * rate
+
+
 def _longest_run(is_there_S: Bool[ndarray, "s"]) -> int:
     """Length of the longest run of True."""
     edges = np.flatnonzero(np.diff(is_there_S.astype(np.int8), prepend=0, append=0))
@@ -207,7 +212,7 @@ def _longest_run(is_there_S: Bool[ndarray, "s"]) -> int:
 def _cuts(first: int, last: int, rate: float, contract: SignalContract) -> Iterator[tuple[int, int]]:
     """Begin and end of the windows; a remainder of less than a second is not one."""
     needed, count = round(contract.seconds * rate), 0
-    while last - (begin := first + round(count * contract.seconds * rate)) >= MIN_SECONDS * rate:
+    while last - (begin := first + round(count * contract.seconds * rate)) >= _least_samples(rate, contract):
         yield begin, min(begin + needed, last)
         count += 1
 

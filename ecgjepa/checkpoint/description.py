@@ -95,7 +95,7 @@ def build_encoder(values: Mapping[str, Any], state: Mapping[str, Tensor], source
     try:
         with torch.device("meta"):  # drawing weights that are replaced at once takes 5 s at the published size
             encoder = Encoder(config, contract)
-    except ValueError as error:
+    except (ValueError, OverflowError, RuntimeError, MemoryError) as error:
         raise CheckpointError(f"{source}: {error}") from error
     expected = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
     if found != expected:

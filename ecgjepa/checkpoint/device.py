@@ -11,5 +11,7 @@ def choose_device(name: str) -> torch.device:
             raise RuntimeError("expected auto, cpu or cuda")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {name!r} is not available: {str(error).partition(chr(10))[0]}") from error
+        said = str(error).partition("\n")[0]
+        said = "expected auto, cpu or cuda" if "Expected one of" in said else said
+        raise ValueError(f"device {name!r} is not available: {said}") from error
     return device

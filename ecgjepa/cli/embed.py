@@ -11,6 +11,7 @@ from ecgjepa.cli.main import main
 
 # Some inputs gave no embedding; those that did are in the table.
 SOME_FAILED = 3
+STOPPED = 130
 SHOWN = 10
 
 
@@ -38,6 +39,9 @@ SHOWN = 10
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows that run at once.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--workers", type=click.IntRange(0), help="Processes that read ahead; on a CPU none, else one per core.")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Of the matrix products on a CPU; on a busy machine take fewer."
+)
 @click.option("--sampling-rate-hz", type=float, help="Of files that do not say it.")
 @click.option("--leads", help="Of files that do not say them: I,II,V1,...")
 @click.option("--unit", help="Of files that do not say it: mV, uV, V, nV, or adc with --gain-per-mv.")
@@ -55,6 +59,7 @@ def embed(
     batch_size: int,
     device: str,
     workers: int | None,
+    threads: int | None,
     sampling_rate_hz: float | None,
     leads: str | None,
     unit: str | None,
@@ -67,31 +72,40 @@ def embed(
     or tables with a column `path`. The same command again goes on where it stopped. Exit status 3: some inputs gave
     no embedding; they are listed in OUT.failed.csv. Tables of something else among the files are listed there as well.
     """
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    from ecgjepa.embed.pipeline import check_out
+
+    check_out(out, overwrite)
+    import torch
+
     from ecgjepa.checkpoint import choose_device, load_encoder
     from ecgjepa.data.formats.hints import Hints
     from ecgjepa.embed.inputs import split_leads
     from ecgjepa.embed.pipeline import embed_files
 
+    if threads is not None:
+        torch.set_num_threads(threads)
     processor = choose_device(device)
     if workers is None:
         workers = 0 if processor.type == "cpu" else min(os.cpu_count() or 1, 16)
-    outcome = embed_files(
-        load_encoder(ckpt, encoder),
-        paths,
-        out,
-        hints=Hints(sampling_rate_hz, split_leads(leads) if leads else None, unit, gain_per_mv),
-        windows=windows,
-        tokens=tokens,
-        layer=layer,
-        precision=precision,
-        batch_size=batch_size,
-        device=processor,
-        workers=workers,
-        overwrite=overwrite,
-        source=ckpt,
-    )
+    try:
+        outcome = embed_files(
+            load_encoder(ckpt, encoder),
+            paths,
+            out,
+            hints=Hints(sampling_rate_hz, split_leads(leads) if leads else None, unit, gain_per_mv),
+            windows=windows,
+            tokens=tokens,
+            layer=layer,
+            precision=precision,
+            batch_size=batch_size,
+            device=processor,
+            workers=workers,
+            overwrite=overwrite,
+            source=ckpt,
+        )
+    except KeyboardInterrupt:
+        click.echo(f"\nstopped; the same command goes on from {out}.parts", err=True)
+        sys.exit(STOPPED)
     good = outcome.entries - len({(record, path) for record, path, *_ in outcome.failed})
     if outcome.ignored:
         click.echo("no ECG formats, ignored: " + ", ".join(f"{n} {kind}" for kind, n in outcome.ignored.items()))
@@ -103,5 +117,7 @@ def embed(
             click.echo(f"  {record}: {detail} [{reason}]", err=True)
         more = f", {len(outcome.failed) - SHOWN} more" if len(outcome.failed) > SHOWN else ""
         click.echo(f"{len(outcome.failed)} failed{more}: {outcome.failed_file}", err=True)
+    if not outcome.rows:
+        click.echo(f"nothing could be embedded, {out} is not written", err=True)
     if broken or not outcome.rows:
         sys.exit(SOME_FAILED if outcome.rows else 1)

@@ -76,6 +76,8 @@ def push(
 
     settings: dict[str, Any] = {"which": encoder, "heads": heads, "license": license}
     settings["card"] = None if card is None else card.read_text(encoding="utf-8")
+    if dry_run is not None and dry_run.exists():
+        raise FileExistsError(f"{dry_run} exists already; choose another folder")
     if dry_run is not None:
         prepare_upload(ckpt, dry_run, repository, **settings)
         click.echo(f"{dry_run}: what would be uploaded to {repository}")

@@ -1,5 +1,6 @@
 """One file with an ECG -> a picture of it: on paper, and with what an encoder makes of it."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,19 +74,22 @@ def plot(
     """One ECG -> a picture: 25 mm/s and 10 mm/mV in print, and what an encoder looks at or a class rests on."""
     if attention is not None and occlusion is not None:
         raise click.UsageError("give either --attention or --occlusion")
+    if not math.isfinite(start_s):
+        raise click.UsageError(f"--start-s {start_s}: expected a number of seconds")
     if (occlusion is None) != (class_name is None):
         raise click.UsageError("--occlusion and --class belong together")
     if layer is not None and attention is None:
         raise click.UsageError("--layer belongs to --attention")
     from ecgjepa.data.formats.hints import Hints
     from ecgjepa.data.readers import read
+    from ecgjepa.embed.inputs import split_leads
     from ecgjepa.evaluate.picture import check_target, draw_recording, save_figure, take_stretch
 
     name = record.stem if row is None else f"{record.stem}-{row}"
     suffix = "-attention" if attention else f"-occlusion-{class_name}" if occlusion else ""
     target = out or Path("".join(c if c.isalnum() or c in "-_." else "_" for c in name + suffix) + ".png")
     check_target(target, overwrite)
-    named = None if leads is None else tuple(lead.strip() for lead in leads.split(","))
+    named = None if leads is None else split_leads(leads)
     hints = Hints(sampling_rate_hz, named, unit, gain_per_mv)
     recording = read(record, row, None, hints)
     stretch = take_stretch(recording, start_s, seconds)

@@ -122,5 +122,6 @@ def _locate(path: Path, suffix: str, name: str) -> tuple[Path, str]:
 
 
 def _unreadable(name: str, suffix: str, error: Exception) -> RefusedRecordError:
+    kind = "the signal file, or its header," if suffix == ".hea" else f"the {suffix} file"
     first = (str(error).splitlines() or [""])[0][:200]
-    return RefusedRecordError(name, "unreadable", f"no whole {suffix} file: {type(error).__name__}: {first}")
+    return RefusedRecordError(name, "unreadable", f"{kind} is cut or damaged: {type(error).__name__}: {first}")

@@ -1,6 +1,7 @@
 """The ECGs that were pointed at, one entry each, as columns."""
 
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
@@ -16,6 +17,11 @@ from ecgjepa.data.formats.hints import NO_HINTS, Hints
 FAILED_SUFFIX = ".failed.csv"
 # Entries that are objects at once.
 PIECE = 4096
+
+
+def printable(name: str) -> str:
+    """A name as text: bytes of a file's name that are none are written as `\\udcff`."""
+    return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 class InputError(ValueError):
@@ -50,9 +56,12 @@ class Entries(Sequence[Entry]):
         while some := list(itertools.islice(entries, PIECE)):
             numbers = [hints.setdefault(entry.hints, len(hints)) for entry in some]
             rows = np.array([-1 if entry.row is None else entry.row for entry in some])
-            names, paths = (pa.array([getattr(entry, name) for entry in some]) for name in ("record", "path"))
+            names, paths = (
+                pa.array([os.fsencode(getattr(entry, name)) for entry in some], pa.binary())
+                for name in ("record", "path")  # a name on disk need not be text
+            )
             pieces.append((names, paths, rows, np.array(numbers, dtype=np.int32)))
-        self._records, self._paths = (pa.chunked_array([piece[k] for piece in pieces], pa.string()) for k in (0, 1))
+        self._records, self._paths = (pa.chunked_array([piece[k] for piece in pieces], pa.binary()) for k in (0, 1))
         self._rows, self._hint_numbers = (np.concatenate([piece[k] for piece in pieces] or [rows]) for k in (2, 3))
         self._hints = list(hints)
 
@@ -71,7 +80,8 @@ class Entries(Sequence[Entry]):
         row = int(self._rows[place])
         hints = self._hints[self._hint_numbers[place]]
         place %= len(self)
-        return Entry(self._records[place].as_py(), self._paths[place].as_py(), None if row < 0 else row, hints)
+        record, path = (os.fsdecode(column[place].as_py()) for column in (self._records, self._paths))
+        return Entry(record, path, None if row < 0 else row, hints)
 
     def with_unique_names(self) -> "Entries":
         """The same, those of one name called by their whole path.
@@ -96,4 +106,4 @@ class Entries(Sequence[Entry]):
 def _values_there_twice(values: pa.ChunkedArray) -> set[str]:
     if pc.count_distinct(values).as_py() == len(values):
         return set()
-    return {each["values"] for each in pc.value_counts(values).to_pylist() if each["counts"] > 1}
+    return {os.fsdecode(each["values"]) for each in pc.value_counts(values).to_pylist() if each["counts"] > 1}

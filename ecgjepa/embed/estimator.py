@@ -19,7 +19,14 @@ from ecgjepa.checkpoint import choose_device, load_encoder
 from ecgjepa.data.formats.hints import Hints
 from ecgjepa.data.readers import read
 from ecgjepa.errors import RefusedRecordError
-from ecgjepa.model.embedding import embed_windows, mean_of_windows, name_leads, take_embeddable
+from ecgjepa.model.embedding import (
+    check_embeddings,
+    embed_windows,
+    mean_of_windows,
+    name_leads,
+    take_embeddable,
+    to_array,
+)
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.inference import InferenceEncoder, Precision, accelerate
 from ecgjepa.signal import Recording
@@ -49,7 +56,7 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         precision: see `ecgjepa.model.inference.accelerate`.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: windows that run at once.
-        refused: what an ECG that cannot be embedded does: `raise`, or give a row of `nan`.
+        refused: what an ECG does that cannot be brought to the contract: `raise`, or give a row of `nan`.
 
     Attributes:
         contract_: the signal contract of the encoder.
@@ -92,9 +99,6 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
             CheckpointError: no model, or not the one it should be.
             ValueError: an option that is unknown.
         """
-        for name, allowed in (("windows", ("first", "mean")), ("refused", ("raise", "nan"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"ECGEmbedder: {name} must be one of {allowed}, found {getattr(self, name)!r}")
         encoder = self._encoder()
         self.contract_ = encoder.contract
         self.n_features_out_ = self._n_features_out = encoder.config.width
@@ -112,6 +116,8 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         Raises:
             RefusedRecordError: an ECG that cannot be brought to the contract, unless `refused` is `nan`.
         """
+        if isinstance(X, str | Path) or hasattr(X, "columns"):
+            raise ValueError(f"ECGEmbedder: X is a {type(X).__name__}, expected an array or a list of ECGs")
         encoder = self._encoder()
         features: list[Float32[ndarray, d]] = []
         waiting: list[list[Window]] = []
@@ -132,7 +138,9 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _embed(self, encoder: Encoder, records: list[list[Window]]) -> list[Float32[ndarray, "d"]]:
         flat = [window for windows in records for window in windows]
-        each = iter(embed_windows(encoder, flat, layer=self.layer, batch_size=self.batch_size))
+        embedded_WD = embed_windows(encoder, flat, layer=self.layer, batch_size=self.batch_size)
+        check_embeddings(embedded_WD, ["a record of X"] * len(flat))
+        each = iter(embedded_WD)
         nothing = np.full(encoder.config.width, np.nan, dtype=np.float32)
         own = [[next(each) for _ in windows] for windows in records]
         return [
@@ -146,7 +154,7 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
         if isinstance(item, str | Path):
             leads = None if self.leads is None else tuple(self.leads)
             return read(Path(item), hints=Hints(self.sampling_rate_hz, leads, self.unit, self.gain_per_mv))
-        values = np.asarray(item)
+        values = to_array(item)
         if values.ndim != 2:
             raise ValueError(f"{name}: shape {values.shape}, expected (leads, samples), a Recording or a path")
         if self.sampling_rate_hz is None:
@@ -157,6 +165,9 @@ class ECGEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _encoder(self) -> Encoder:
         """The accelerated encoder, made anew when weights or options are others than last time."""
+        for name, allowed in (("windows", ("first", "mean")), ("refused", ("raise", "nan"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"ECGEmbedder: {name} must be one of {allowed}, found {getattr(self, name)!r}")
         device = choose_device(self.device)
         if isinstance(self.encoder, InferenceEncoder):
             return self.encoder

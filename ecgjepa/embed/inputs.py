@@ -59,6 +59,8 @@ def list_inputs(paths: Sequence[Path | str], hints: Hints = NO_HINTS) -> Inputs:
 def _walk(paths: Sequence[Path | str], hints: Hints, ignored: Counter[str]) -> Iterator[Entry]:
     for text in map(str, paths):
         matches = [text] if os.path.lexists(text) else sorted(glob.glob(text, recursive=True))
+        if not matches and os.path.isfile(f"{text}.hea"):
+            matches = [f"{text}.hea"]  # a WFDB record by its name
         if not matches:
             kind = "no file matches it" if glob.has_magic(text) else "no such file or folder"
             raise InputError(f"{text}: {kind}")
@@ -74,7 +76,12 @@ def _walk(paths: Sequence[Path | str], hints: Hints, ignored: Counter[str]) -> I
 
 
 def _folder_entries(folder: Path, hints: Hints, ignored: Counter[str]) -> Iterator[Entry]:
-    for place, folders, names in os.walk(folder):
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(place)) in seen:
+            folders.clear()  # a link in a circle, or to what was searched already
+            continue
+        seen.add(real)
         folders.sort()
         stems = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
         for name in sorted(names):
@@ -107,13 +114,14 @@ def _store_entries(path: Path) -> Iterator[Entry]:
 
 def _read_table(path: Path) -> pd.DataFrame | None:
     """The table, if the file is one: it has a column `path`. A CSV without is an ECG."""
-    if path.suffix.lower() not in TABLE_SUFFIXES:
+    if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
         return None
     try:
         if path.suffix.lower() == ".parquet":
             table = pd.read_parquet(path)
         elif "path" in pd.read_csv(path, nrows=0).columns:
-            table = pd.read_csv(path, dtype={"path": str, "record": str, "leads": str, "unit": str})
+            text = dict.fromkeys(("path", "record", "leads", "unit"), str)
+            table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
         else:
             return None
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
@@ -132,21 +140,25 @@ def _table_entries(file: Path, table: pd.DataFrame, hints: Hints) -> Iterator[En
         given = {name: value for name, value in row.items() if name in TABLE_COLUMNS and not _is_empty(value)}
         if not isinstance(given.get("path"), str):
             raise InputError(f"{file}, row {number}: no path, found {row['path']!r}")
-        try:
-            own = _hints_of(given)
-            place = int(given["row"]) if "row" in given else None
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{file}, row {number}: {error}") from error
-        path = file.parent / given["path"]
-        record = given.get("record", Path(given["path"]).with_suffix("").as_posix())
+        path = file.parent / given["path"].strip()
+        record = str(given.get("record", Path(given["path"].strip()).with_suffix("").as_posix()))
         if "record" in given and record in named:
             raise InputError(f"{file}, row {number}: record {record!r} is there twice")
         named.add(record)
-        entry_hints = replace(hints, **own)
-        if place is None:
-            yield from _file_entries(path, str(record), entry_hints)
-        else:
-            yield Entry(str(record), str(path), place, entry_hints)
+        try:
+            entry = Entry(record, str(path), None, replace(hints, **_hints_of(given)))
+            if "row" in given:
+                yield replace(entry, row=_row_of(given["row"]))
+            else:
+                yield from _file_entries(path, record, entry.hints)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"{file}, row {number}: {error}") from error
+
+
+def _row_of(value: Any) -> int:
+    if not 0 <= float(value) < 2**62 or float(value) != int(value):
+        raise ValueError(f"row {value}, expected a whole number from 0")
+    return int(value)
 
 
 def _hints_of(row: dict[Any, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Axes: W windows, L leads, P patches, D width.
 """
 
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tqdm import tqdm
 import ecgjepa
 from ecgjepa.checkpoint import choose_device, describe_model
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
-from ecgjepa.embed.entries import Entries, Entry
+from ecgjepa.embed.entries import Entries, Entry, printable
 from ecgjepa.embed.inputs import list_inputs
 from ecgjepa.embed.reading import ReadingJob, Refusal, read_all
 from ecgjepa.embed.table import Parts, PartWriter, table_schema, to_table
@@ -29,8 +30,8 @@ from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.inference import InferenceEncoder, Precision, accelerate
 from ecgjepa.windows import Window
 
-# Entries of a part: what is lost when a run is stopped.
-PART_ENTRIES = 512
+# Entries of a part, at least: what is lost when a run is stopped.
+PART_ENTRIES = 64
 # Windows that are embedded and written together, a whole number of batches.
 FLUSH_BATCHES = 4
 
@@ -58,7 +59,7 @@ class Outcome:
 
 def embed_files(
     encoder: Encoder,
-    paths: Sequence[Path | str],
+    paths: Sequence[Path | str] | Path | str,
     out: Path | str,
     *,
     hints: Hints = NO_HINTS,
@@ -97,14 +98,11 @@ def embed_files(
         ValueError: options that do not go together.
     """
     out = Path(out)
-    if out.suffix.lower() != ".parquet":
-        raise ValueError(f"{out}: expected a file that ends in .parquet")
-    if out.exists() and not overwrite:
-        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
+    check_out(out, overwrite)
     check_windows(windows, tokens)
     if layer is not None and not 1 <= layer <= encoder.config.depth:
         raise ValueError(f"layer: expected 1 to {encoder.config.depth}, found {layer}")
-    inputs = list_inputs(paths, hints)
+    inputs = list_inputs([paths] if isinstance(paths, str | Path) else paths, hints)
     used = encoder.precision if isinstance(encoder, InferenceEncoder) else precision
     plan = {
         "format": 1,
@@ -149,7 +147,8 @@ def _run(
     job: "_Job", parts: Parts, entries: Entries, workers: int, progress: bool
 ) -> tuple[int, list[tuple[Any, ...]]]:
     """Embed what no part holds yet, then join the parts; the rows of the table, and the failures."""
-    ends = [*range(PART_ENTRIES, len(entries), PART_ENTRIES), len(entries)]
+    size = max(PART_ENTRIES, job.enough)
+    ends = [*range(size, len(entries), size), len(entries)]
     runs = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
     todo = [run for number, run in enumerate(runs) if not parts.is_done(number, entries[run])]
     order = np.concatenate([np.arange(run.start, run.stop) for run in todo] or [np.arange(0)])
@@ -161,12 +160,27 @@ def _run(
     ) as bar:
         for run in todo:
             some = entries[run]
-            with parts.write(run.start // PART_ENTRIES, some) as part:
+            with parts.write(run.start // size, some) as part:
                 for entry, found in itertools.islice(reading, len(some)):
                     job.take(part, entry, found)
                     bar.update()
                 job.flush(part)
     return parts.join(len(runs))
+
+
+def check_out(out: Path, overwrite: bool) -> None:
+    """Found out before any work.
+
+    Raises:
+        ValueError: not the name of a Parquet file.
+        FileExistsError: something is there that may not be replaced.
+    """
+    if out.suffix.lower() != ".parquet":
+        raise ValueError(f"{out}: expected a file that ends in .parquet")
+    if out.is_dir():
+        raise FileExistsError(f"{out} is a folder, expected a file to write")
+    if os.path.lexists(out) and not overwrite:
+        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
 
 
 class _Job:
@@ -227,8 +241,8 @@ class _Job:
                 part.fail(entry, "not_finite_embedding", "the encoder gives numbers that are not finite")
                 continue
             row = {
-                "record": entry.record,
-                "path": entry.path,
+                "record": printable(entry.record),
+                "path": printable(entry.path),
                 "row": entry.row,
                 "window": number,
                 "start_s": window.start_s,

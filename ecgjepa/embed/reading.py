@@ -1,6 +1,10 @@
 """Entries -> windows, in worker processes where asked; an ECG that cannot be used is a line, never an exception."""
 
 import functools
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +87,18 @@ class Reader(Dataset[list[tuple[Entry, list[Window] | Refusal]]]):
         return [(entry, read_windows(entry, self.job)) for entry in entries]
 
 
+def _begin_worker(parent: int, _number: int) -> None:
+    """Ctrl-C is the parent's to handle; a worker whose parent was killed ends by itself."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def read_all(
     entries: Entries, order: Int64[ndarray, "n"], job: ReadingJob, workers: int
 ) -> Iterator[tuple[Entry, list[Window] | Refusal]]:
@@ -97,6 +113,7 @@ def read_all(
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,  # a fork would cut off the threads of torch and h5py
+        worker_init_fn=functools.partial(_begin_worker, os.getpid()),
     )
     for run in loader:
         yield from run

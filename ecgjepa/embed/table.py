@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 from numpy import ndarray
 
-from ecgjepa.embed.entries import FAILED_SUFFIX, Entry
+from ecgjepa.embed.entries import FAILED_SUFFIX, Entry, printable
 from ecgjepa.files import atomic_path, write_json
 
 PLAN = "plan.json"
@@ -75,19 +75,33 @@ class Parts:
         self.out, self.schema, self.plan = out, schema, plan
         self.folder = out.with_name(out.name + ".parts")
         self.failed_file = out.with_name(out.name + FAILED_SUFFIX)
-        if self.folder.exists() and not self._is_ours():
-            if not overwrite or not (self.folder / PLAN).is_file():
-                raise FileExistsError(
-                    f"{self.folder} holds unfinished embeddings of another checkpoint or other options; --overwrite "
-                    "discards them"
-                )
+        if os.path.lexists(self.folder) and not self.folder.is_dir():
+            raise FileExistsError(f"{self.folder} is needed for what is done so far, and is not a folder")
+        if self.folder.exists() and (other := self._other_plan()):
+            if not overwrite:
+                raise FileExistsError(f"{self.folder} holds unfinished embeddings, {other}; --overwrite discards them")
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob(".*.parquet"):
+            left.unlink()  # by a process that was killed while it wrote
         write_json(self.folder / PLAN, plan)
 
-    def _is_ours(self) -> bool:
-        file = self.folder / PLAN
-        return not any(self.folder.iterdir()) or (file.is_file() and json.loads(file.read_text("utf-8")) == self.plan)
+    def _other_plan(self) -> str:
+        """In what the plan of the parts that are there differs from ours; nothing if there is no part."""
+        names = {file.name for file in self.folder.iterdir()}
+        if names and PLAN not in names:
+            raise FileExistsError(f"{self.folder} is needed for what is done so far, and holds {sorted(names)[0]}")
+        if not any(self.folder.glob("[0-9]*.parquet")):
+            return ""
+        try:
+            before = json.loads((self.folder / PLAN).read_text("utf-8"))
+            plans = [{**plan, **plan["options"]} for plan in (before, self.plan)]
+        except (ValueError, KeyError, TypeError):
+            return f"whose {PLAN} cannot be read"
+        changed = [
+            key for key in plans[1] if plans[0].get(key) != plans[1][key] and key not in ("options", "checkpoint")
+        ]
+        return ", ".join(f"{key} was {plans[0].get(key)!r}, is {plans[1][key]!r}" for key in changed)
 
     def file(self, number: int) -> Path:
         """Where a part is, or will be."""
@@ -96,7 +110,10 @@ class Parts:
     def is_done(self, number: int, entries: list[Entry]) -> bool:
         """True if the part is there and holds these entries, from files that have not changed since."""
         file = self.file(number)
-        return file.is_file() and pq.read_metadata(file).metadata.get(_ENTRIES) == _fingerprint(entries)
+        try:
+            return pq.read_metadata(file).metadata.get(_ENTRIES) == _fingerprint(entries)
+        except (OSError, pa.ArrowException):  # not there, or cut
+            return False
 
     @contextmanager
     def write(self, number: int, entries: list[Entry]) -> Iterator["PartWriter"]:
@@ -157,7 +174,7 @@ class PartWriter:
 
     def fail(self, entry: Entry, reason: str, detail: str) -> None:
         """Note an entry that has no embedding."""
-        self.failed.append((entry.record, entry.path, entry.row, reason, detail))
+        self.failed.append((printable(entry.record), printable(entry.path), entry.row, reason, printable(detail)))
 
 
 def _fingerprint(entries: list[Entry]) -> bytes:

@@ -71,7 +71,8 @@ class Head:
             object.__setattr__(self, "thresholds_K", np.full(len(names), 0.5))
         if self.thresholds_K is not None and not is_multilabel:
             raise HeadError("head: thresholds for a multiclass head, which calls the most probable class")
-        if self.weight_KD.ndim != 2 or self.bias_K.ndim != 1:
+        thresholds_are_flat = self.thresholds_K is None or self.thresholds_K.ndim == 1
+        if self.weight_KD.ndim != 2 or self.bias_K.ndim != 1 or not thresholds_are_flat:
             raise HeadError(f"head: weights of shape {self.weight_KD.shape}, expected (classes, width)")
         shapes = [each.shape for each in (self.weight_KD[:, :1], self.bias_K)]
         if self.thresholds_K is not None:

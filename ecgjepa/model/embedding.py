@@ -9,7 +9,7 @@ Axes: N windows, B windows of a batch, L leads, S samples, P patches, D width.
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -46,7 +46,7 @@ def embed_signals(
 ) -> Float32[ndarray, "..."]:
     """What `Encoder.embed` does; see there."""
     check_windows(windows, tokens)
-    values = signal.detach().cpu().numpy() if isinstance(signal, Tensor) else np.asarray(signal)
+    values = to_array(signal)
     if values.ndim not in (2, 3) or 0 in values.shape:
         raise ValueError(
             f"embed: signal of shape {values.shape}, expected (leads, samples) or (records, leads, samples)"
@@ -62,16 +62,37 @@ def embed_signals(
         if any("amplitude_high" in window.flags for window in taken[-1]):
             warnings.warn(f"embed: {name} is larger than any ECG, is its unit {unit}?", UserWarning, stacklevel=3)
     flat = [window for each in taken for window in each]
+    name_of = [f"signal[{record}]" for record, each in enumerate(taken) for _ in each]
     rows_of = np.split(np.arange(len(flat)), np.cumsum([len(each) for each in taken])[:-1])
     if windows == "all" and len({len(rows) for rows in rows_of}) > 1:
         raise ValueError("embed: the records have different numbers of windows; embed them one by one")
     run = embed_tokens if tokens else embed_windows
     embedded = run(encoder, flat, layer=layer, batch_size=batch_size)
+    check_embeddings(embedded, name_of)
     if windows == "mean":
         embedded = np.stack([mean_of_windows(encoder, embedded[rows], [flat[row] for row in rows]) for rows in rows_of])
     elif windows == "all":
         embedded = embedded.reshape(len(records), -1, *embedded.shape[1:])
     return embedded[0] if values.ndim == 2 else embedded
+
+
+def to_array(signal: Any) -> ndarray:
+    """An array of numbers from what may be a tensor of any type and device, or masked (NaN there)."""
+    if isinstance(signal, Tensor):
+        signal = signal.detach().cpu()
+        return (signal.float() if signal.dtype in (torch.bfloat16, torch.float16) else signal).numpy()
+    if isinstance(signal, np.ma.MaskedArray):
+        return np.ma.filled(signal.astype(np.float64), np.nan)
+    return np.asarray(signal)
+
+
+def check_embeddings(embedded: Float32[ndarray, "..."], names: Sequence[str]) -> None:
+    """Raises RefusedRecordError, `not_finite_embedding`, for the first record whose embedding is not finite."""
+    flat = embedded.reshape(len(embedded), int(np.prod(embedded.shape[1:])))
+    missing = np.isnan(flat).all(axis=1) if embedded.ndim > 2 else np.isnan(flat).any(axis=1)
+    if (broken := np.isinf(flat).any(axis=1) | missing).any():
+        name = names[int(np.argmax(broken))]
+        raise RefusedRecordError(name, "not_finite_embedding", "the encoder gives numbers that are not finite")
 
 
 def check_windows(windows: str, tokens: bool) -> None:

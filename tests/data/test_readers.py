@@ -65,7 +65,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     assert broken(data=samples[:60_000]) == "unreadable"
     assert broken(data=samples[:60_001]) == "unreadable"
     assert broken(data=b"") == "unreadable"
-    assert broken(data=None) == "unreadable"
+    assert broken(data=None) == "file_absent"
     assert broken(text="") == "malformed"
     assert broken(text="\x00\x01 garbage") == "unreadable"
     assert broken(text="a 0 500 5000\n") == "no_signals"

@@ -1,5 +1,6 @@
 """What a user can point at: files, folders, globs, stores, tables; and what leads nowhere is an error."""
 
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -106,9 +107,33 @@ def test_what_leads_nowhere_is_an_error(tmp_path: Path, archive: Path) -> None:
     with pytest.raises(InputError, match=r"row 1: could not convert string to float: 'fast'"):
         list_inputs([archive / "t.csv"])
     pd.DataFrame({"file": ["a/good0.hea"]}).to_parquet(archive / "t.parquet")
+    for cells, message in (
+        ({"row": ["-1"]}, "row -1, expected a whole number"),
+        ({"row": ["1.7"]}, "row 1.7, expected a whole number"),
+        ({"row": ["inf"]}, "row inf, expected a whole number"),
+        ({"unit": ["kg"]}, "unit must be one of"),
+        ({"leads": ["I I"]}, "leads must be distinct"),
+    ):
+        pd.DataFrame({"path": ["a/good0.hea"], **cells}).to_csv(archive / "t.csv", index=False)
+        with pytest.raises(InputError, match=f"t.csv, row 1: .*{message}"):
+            list_inputs([archive / "t.csv"])
     with pytest.raises(InputError, match="expected one named path"):
         list_inputs([archive / "t.parquet"])
 
 
 def test_leads_as_people_type_them() -> None:
     assert split_leads("I,II, V1") == split_leads("I II V1") == ("I", "II", "V1")
+
+
+def test_links_are_followed_once(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "here").symlink_to(archive / "a", target_is_directory=True)
+    assert names(tmp_path / "linked") == [f"here/good{k}" for k in range(5)]
+
+
+def test_a_record_by_its_name_and_a_pipe_that_is_none(archive: Path) -> None:
+    assert names(archive / "a" / "good1") == ["good1"]
+    os.mkfifo(archive / "pipe.csv")
+    assert names(archive / "pipe.csv") == ["pipe"]  # and does not wait for ever
+    pd.DataFrame({"path": ["a/good0.hea"], "record": ["NA"]}).to_csv(archive / "t.csv", index=False)
+    assert names(archive / "t.csv") == ["NA"]

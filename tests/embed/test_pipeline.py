@@ -1,6 +1,7 @@
 """Files -> one table: every good file is in it, every broken one is named; interrupted or not, it is the same table."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -100,29 +101,33 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_table(
     encoder: Encoder, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr(pipeline, "PART_ENTRIES", 2)
-    quiet(encoder, archive, out=tmp_path / "whole.parquet")
+    monkeypatch.setattr(pipeline, "FLUSH_BATCHES", 1)
+    quiet(encoder, archive, out=tmp_path / "whole.parquet", batch_size=2)
     whole, whole_RD = read_embeddings(tmp_path / "whole.parquet")
 
     flush, calls = pipeline._Job.flush, []
 
     def stop_at_third(self, part):  # type: ignore[no-untyped-def]
         calls.append(1)
-        if len(calls) == 3:
+        if len(calls) == 5:  # twice a part
             raise KeyboardInterrupt
         flush(self, part)
 
     with monkeypatch.context() as patch:
         patch.setattr(pipeline._Job, "flush", stop_at_third)
         with pytest.raises(KeyboardInterrupt):
-            quiet(encoder, archive, out=tmp_path / "e.parquet", workers=workers)
+            quiet(encoder, archive, out=tmp_path / "e.parquet", workers=workers, batch_size=2)
     assert not (tmp_path / "e.parquet").exists()
     assert len(list((tmp_path / "e.parquet.parts").glob("0*.parquet"))) == 2
-    with pytest.raises(FileExistsError, match="unfinished embeddings of another checkpoint or other options"):
-        quiet(encoder, archive, out=tmp_path / "e.parquet", windows="all")
+    with pytest.raises(FileExistsError, match="unfinished embeddings, windows was 'first', is 'all'; --overwrite"):
+        quiet(encoder, archive, out=tmp_path / "e.parquet", windows="all", batch_size=2)
 
+    parts = sorted((tmp_path / "e.parquet.parts").glob("0*.parquet"))
+    parts[1].write_bytes(parts[1].read_bytes()[:99])  # what cannot be read is done again
+    (tmp_path / "e.parquet.parts" / ".00000003.parquet.abc.parquet").touch()  # left by a process that was killed
     embedded = []
     monkeypatch.setattr(pipeline._Job, "_embed", counted(pipeline._Job._embed, embedded))
-    quiet(encoder, archive, out=tmp_path / "e.parquet", workers=workers)
+    quiet(encoder, archive, out=tmp_path / "e.parquet", workers=workers, batch_size=2)
     again, again_RD = read_embeddings(tmp_path / "e.parquet")
     pd.testing.assert_frame_equal(again, whole)
     np.testing.assert_array_equal(again_RD, whole_RD)
@@ -265,3 +270,44 @@ def test_an_accelerated_encoder_is_taken_as_it_is(encoder: Encoder, archive: Pat
     quiet(accelerate(encoder, "bf16"), archive / "a", out=tmp_path / "e.parquet", device="auto")
     said = json.loads(pq.read_schema(tmp_path / "e.parquet").metadata[b"ecgjepa"])
     assert (said["options"]["precision"], said["weights_sha256"]) == ("bf16", encoder.weights_sha256())
+
+
+def test_what_stands_in_the_way_is_named(encoder: Encoder, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(FileExistsError, match="is a folder, expected a file"):
+        quiet(encoder, archive, out=tmp_path / "folder.parquet", overwrite=True)
+    (tmp_path / "link.parquet").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="exists already"):
+        quiet(encoder, archive, out=tmp_path / "link.parquet")
+    (tmp_path / "a.parquet.parts").write_text("mine")
+    with pytest.raises(FileExistsError, match="is not a folder"):
+        quiet(encoder, archive, out=tmp_path / "a.parquet", overwrite=True)
+    (tmp_path / "b.parquet.parts").mkdir()
+    (tmp_path / "b.parquet.parts" / "mine.txt").touch()
+    with pytest.raises(FileExistsError, match=r"holds mine\.txt"):
+        quiet(encoder, archive, out=tmp_path / "b.parquet", overwrite=True)
+
+
+def test_a_plan_without_parts_blocks_nothing(encoder: Encoder, archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "e.parquet.parts").mkdir()
+    (tmp_path / "e.parquet.parts" / "plan.json").write_text("{}")
+    assert quiet(encoder, str(archive / "a"), out=tmp_path / "e.parquet").rows == 5
+
+
+def test_names_that_are_no_text_are_embedded_too(encoder: Encoder, archive: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(b"latin\xff.npz")
+    np.savez(tmp_path / "x.npz", signal=smooth_signal(1).T, sampling_rate_hz=500, leads=LEADS_12, unit="mV")
+    (tmp_path / "x.npz").rename(archive / "a" / odd)
+    (archive / "a" / os.fsdecode(b"broken\xfe.npz")).write_bytes(b"")
+    outcome = quiet(encoder, archive / "a", out=tmp_path / "e.parquet")
+    assert "latin\\udcff" in read_embeddings(tmp_path / "e.parquet")[0]["record"].tolist()
+    assert [record for record, *_ in outcome.failed] == ["broken\\udcfe"]
+
+
+def test_a_stopped_command_says_how_to_go_on(
+    ckpt: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    result = CliRunner().invoke(main, ["embed", str(ckpt), str(archive), "--out", str(tmp_path / "e.parquet")])
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.output

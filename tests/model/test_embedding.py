@@ -150,3 +150,34 @@ def test_a_unit_that_cannot_be_is_warned_of(encoder: Encoder, signal_mv: np.ndar
         encoder.embed(signal_mv[:1] * 1000, sampling_rate_hz=500)
     with pytest.raises(ValueError, match="windows: expected one of"):
         encoder.embed(signal_mv, sampling_rate_hz=500, windows="mena")  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_arrays_of_any_kind(encoder: Encoder, signal_mv: np.ndarray) -> None:
+    expected = encoder.embed(signal_mv, sampling_rate_hz=500)
+    for given in (signal_mv.astype(np.float64), np.asfortranarray(signal_mv), torch.from_numpy(signal_mv).double()):
+        found = encoder.embed(given, sampling_rate_hz=np.float32(500))  # type: ignore[arg-type]
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+    rough = encoder.embed(torch.from_numpy(signal_mv).bfloat16().requires_grad_(), sampling_rate_hz=500)
+    np.testing.assert_allclose(rough, expected, atol=0.05)
+    masked = np.ma.MaskedArray(signal_mv, mask=False)
+    masked[0, 6, :2000], gap = np.ma.masked, signal_mv.copy()
+    gap[0, 6, :2000] = np.nan
+    np.testing.assert_array_equal(encoder.embed(masked, sampling_rate_hz=500), encoder.embed(gap, sampling_rate_hz=500))
+
+
+@pytest.mark.filterwarnings("ignore:embed")
+def test_numbers_that_are_not_finite_are_never_given(encoder: Encoder, signal_mv: np.ndarray) -> None:
+    signal_mv = signal_mv.copy()
+    signal_mv[2] *= 1e30
+    for tokens in (False, True):
+        with pytest.raises(RefusedRecordError, match=r"signal\[2\]: the encoder gives numbers that are not finite"):
+            encoder.embed(signal_mv, sampling_rate_hz=500, tokens=tokens)
+
+
+def test_contracts_of_less_than_a_second() -> None:
+    contract = SignalContract(leads=("II",), sampling_rate_hz=100, seconds=0.5)
+    brief = Encoder(ModelConfig(width=16, depth=1, heads=2, patch_samples=10), contract)
+    assert brief.embed(twelve_leads(0.5).signal_mv, sampling_rate_hz=500).shape == (16,)
+    with pytest.raises(RefusedRecordError, match=r"0\.4\d* s, expected at least 0\.5 s"):
+        brief.embed(twelve_leads(0.4).signal_mv, sampling_rate_hz=500)

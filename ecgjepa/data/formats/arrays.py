@@ -82,7 +82,7 @@ def _take(values: ndarray, row: int | None, name: str) -> ndarray:
             )
         return values
     if row is None:
-        raise RefusedRecordError(name, "malformed", f"an array of {len(values)} records, expected to be told the row")
+        raise RefusedRecordError(name, "malformed", f"an array of {len(values)} records, expected --row (row=)")
     if not 0 <= row < len(values):
         raise RefusedRecordError(name, "unreadable", f"row {row} of an array of {len(values)} records")
     return values[row]

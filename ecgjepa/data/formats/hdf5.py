@@ -101,7 +101,7 @@ def _take(data: Any, row: int | None, name: str) -> ndarray:
             name, "malformed", f"row {row} of {data.name} with shape {data.shape}, expected (n, samples, leads)"
         )
     if records is not None and row is None:
-        raise RefusedRecordError(name, "malformed", f"{data.name} holds {records} records, expected to be told the row")
+        raise RefusedRecordError(name, "malformed", f"{data.name} holds {records} records, expected --row (row=)")
     if records is not None and row is not None and row >= records:
         raise RefusedRecordError(name, "unreadable", f"row {row} of {data.name}, which holds {records} records")
     held = data.id.get_storage_size()

@@ -67,7 +67,9 @@ def settle_rate(record: str, found_hz: float | None, hints: Hints) -> float:
     if found_hz is None:
         if told_hz is None:
             raise RefusedRecordError(
-                record, "unknown_sampling_rate", "the file does not say its sampling rate, expected to be told it"
+                record,
+                "unknown_sampling_rate",
+                "the file does not say its rate, expected --sampling-rate-hz (sampling_rate_hz=)",
             )
         return float(told_hz)
     if told_hz is not None and not abs(found_hz - told_hz) <= RATE_TOLERANCE * told_hz:
@@ -100,7 +102,7 @@ def settle_unit(record: str, found: str | None, hints: Hints) -> str:
     if found is None or not found.strip():
         if hints.unit is None:
             raise RefusedRecordError(
-                record, "unknown_unit", "the file does not say its unit, expected to be told mV, uV, V, nV or adc"
+                record, "unknown_unit", "the file does not say its unit, expected --unit (unit=) mV, uV, V, nV or adc"
             )
         return hints.unit
     if hints.unit is not None and _size(record, found) != _size(record, hints.unit):
@@ -145,7 +147,7 @@ def leads_last(record: str, shape: tuple[int, int], leads: tuple[str, ...] | Non
     if leads is None:
         if len(LEADS_12) not in shape:
             raise RefusedRecordError(
-                record, "unknown_leads", f"the file does not name its leads, shape {shape}, expected to be told them"
+                record, "unknown_leads", f"the file does not name its leads, shape {shape}, expected --leads (leads=)"
             )
         leads = LEADS_12
     if len(leads) not in shape:

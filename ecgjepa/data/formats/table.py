@@ -62,8 +62,8 @@ def read_table(path: Path, name: str, hints: Hints) -> Recording:
     columns = [_column(cell) for cell in heading.split(separator)]
     places = [place for place, column in enumerate(columns) if column.is_lead]
     if not places:
-        shown = ", ".join(column.name for column in columns)[:80]
-        raise RefusedRecordError(name, "not_an_ecg", f"no column is named after a lead, found {shown!r}")
+        shown = ", ".join(column.name for column in columns[:8]) + ", ..." * (len(columns) > 8)
+        raise RefusedRecordError(name, "not_an_ecg", f"no column is named after a lead, nor path, found {shown!r}")
     leads = tuple(columns[place].name for place in places)
     settle_leads(name, leads, hints)
     values_SC = _numbers(body, separator, len(columns), name)

@@ -29,6 +29,12 @@ def read_wfdb(path: Path, name: str, hints: Hints) -> Recording:
     import wfdb
 
     record_line, file_names = _check_header(path, name)
+    if absent := sorted(
+        file
+        for file in file_names  # signal files, or the headers of segments by their names
+        if not (path.parent / file).exists() and not (path.parent / f"{file}.hea").exists()
+    ):
+        raise RefusedRecordError(name, "file_absent", f"{absent[0]} is not there, which the header {path.name} names")
     try:
         record = wfdb.rdrecord(str(path.with_suffix("")), return_res=32)
     except ValueError:
