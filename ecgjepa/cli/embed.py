@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ecgjepa.cli.flags import ENCODER, HEADS
 from ecgjepa.cli.main import main
 
 # Some inputs gave no embedding; those that did are in the table.
@@ -28,7 +29,8 @@ SHOWN = 10
 )
 @click.option("--tokens", is_flag=True, help="A row per token (lead and patch) instead of per window.")
 @click.option("--layer", type=click.IntRange(1), help="Tokens after this block, without the final norm.")
-@click.option("--encoder", type=click.Choice(["teacher", "student"]), help="Teacher if it is there, else what is.")
+@ENCODER
+@HEADS
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "int8"]),
@@ -55,6 +57,7 @@ def embed(
     tokens: bool,
     layer: int | None,
     encoder: Any,
+    heads: int,
     precision: Any,
     batch_size: int,
     device: str,
@@ -89,7 +92,7 @@ def embed(
         workers = 0 if processor.type == "cpu" else min(os.cpu_count() or 1, 16)
     try:
         outcome = embed_files(
-            load_encoder(ckpt, encoder),
+            load_encoder(ckpt, encoder, heads=heads),
             paths,
             out,
             hints=Hints(sampling_rate_hz, split_leads(leads) if leads else None, unit, gain_per_mv),

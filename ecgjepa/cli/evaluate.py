@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ecgjepa.cli.flags import ENCODER, HEADS
 from ecgjepa.cli.main import command_line, main, refuse_existing
 
 LABELLED = ("ptbxl", "cpsc")  # those with a test split
@@ -25,7 +26,8 @@ DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis"}
     show_default=True,
     help="strict: selection on validation, test read once. paper: as published.",
 )
-@click.option("--encoder", type=click.Choice(["teacher", "student"]), help="Teacher if it is there, else what is.")
+@ENCODER
+@HEADS
 @click.option("--data-percentage", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of label fraction, resamples and paper's layer.")
 @click.option("--resamples", type=click.IntRange(1), default=1000, show_default=True, help="Bootstrap over patients.")
@@ -43,6 +45,7 @@ def probe(
     level: str | None,
     protocol: Any,
     encoder: Any,
+    heads: int,
     data_percentage: float,
     seed: int,
     resamples: int,
@@ -64,7 +67,7 @@ def probe(
     from ecgjepa.evaluate.result import folder_name, format_table
 
     processor = choose_device(device)
-    model = load_model(ckpt, encoder)
+    model = load_model(ckpt, encoder, heads=heads)
     pretrained, place = model.encoder, Path(ckpt)
     if store is not None:
         labelled = Store.open(store)

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
+from ecgjepa.cli.flags import ENCODER, HEADS
 from ecgjepa.cli.main import main
-from ecgjepa.cli.model import ENCODER, HEADS
 
 
 @main.command()

@@ -23,6 +23,20 @@ FLAG_NAMES = {
 FLAG_ALIASES = {"training.weight_decay": "wd", "training.warmup_epochs": "warmup"}
 
 
+ENCODER = click.option(
+    "--encoder",
+    type=click.Choice(["teacher", "student"]),
+    help="Network; the teacher if it is there, else what is there.",
+)
+HEADS = click.option(
+    "--heads",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Attention heads of a published .pth file, which does not state them.",
+)
+
+
 class Stages(click.Group):
     """Commands in the order of the data's way; errors of ours end in one line, not in a traceback."""
 

@@ -5,20 +5,8 @@ from typing import Any
 
 import click
 
+from ecgjepa.cli.flags import ENCODER, HEADS
 from ecgjepa.cli.main import main
-
-ENCODER = click.option(
-    "--encoder",
-    type=click.Choice(["teacher", "student"]),
-    help="Network; the teacher if it is there, else what is there.",
-)
-HEADS = click.option(
-    "--heads",
-    type=click.IntRange(1),
-    default=16,
-    show_default=True,
-    help="Attention heads of a published .pth file, which does not state them.",
-)
 
 
 @main.command()

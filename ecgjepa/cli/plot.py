@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ecgjepa.cli.flags import HEADS
 from ecgjepa.cli.main import main
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     type=click.Choice(["teacher", "student"]),
     help="The head's own, else the teacher, if not given.",
 )
+@HEADS
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Stretches hidden at once.")
 @click.option("--device", default="auto", show_default=True)
 def plot(
@@ -68,6 +70,7 @@ def plot(
     all_leads: bool,
     score: Any,
     encoder: Any,
+    heads: int,
     batch_size: int,
     device: str,
 ) -> None:
@@ -96,11 +99,11 @@ def plot(
     shading: Shading | None = None
     notes: tuple[str, ...] = ()
     if attention is not None:
-        shading, notes = _attention(stretch, attention, layer, encoder, device)
+        shading, notes = _attention(stretch, attention, layer, encoder, heads, device)
     elif occlusion is not None:
         options = {"stretch_s": stretch_s, "all_leads": all_leads, "batch_size": batch_size}
         options["score"] = score.replace("-", "_")
-        shading, notes = _occlusion(stretch, *occlusion, str(class_name), encoder, device, options)
+        shading, notes = _occlusion(stretch, *occlusion, str(class_name), encoder, heads, device, options)
     figure = draw_recording(
         recording,
         start_s=start_s,
@@ -114,18 +117,25 @@ def plot(
     click.echo(target)
 
 
-def _attention(stretch: "Recording", ckpt: str, layer: str | None, which: Any, device: str) -> "Shaded":
+def _attention(stretch: "Recording", ckpt: str, layer: str | None, which: Any, heads: int, device: str) -> "Shaded":
     from ecgjepa.checkpoint import choose_device, load_encoder
     from ecgjepa.evaluate.overlays import attention_shading
 
     if layer is not None and layer != "rollout" and not layer.isdecimal():
         raise click.UsageError(f"--layer {layer}: expected the number of a block, from 1, or rollout")
-    encoder = load_encoder(ckpt, which).to(choose_device(device))
+    encoder = load_encoder(ckpt, which, heads=heads).to(choose_device(device))
     return attention_shading(stretch, encoder, layer if layer in (None, "rollout") else int(layer))  # type: ignore[arg-type]
 
 
 def _occlusion(
-    stretch: "Recording", ckpt: str, head_path: Path, class_name: str, which: Any, device: str, options: dict[str, Any]
+    stretch: "Recording",
+    ckpt: str,
+    head_path: Path,
+    class_name: str,
+    which: Any,
+    heads: int,
+    device: str,
+    options: dict[str, Any],
 ) -> "Shaded":
     from ecgjepa.checkpoint import choose_device, load_encoder
     from ecgjepa.evaluate.head import Head
@@ -133,5 +143,5 @@ def _occlusion(
 
     head = Head.load(head_path)
     own = head.about.get("encoder")
-    encoder = load_encoder(ckpt, which or (own if own in ("teacher", "student") else None))
+    encoder = load_encoder(ckpt, which or (own if own in ("teacher", "student") else None), heads=heads)
     return occlusion_shading(stretch, encoder.to(choose_device(device)), head, class_name, progress=True, **options)
