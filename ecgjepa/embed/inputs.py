@@ -134,17 +134,16 @@ def _read_table(path: Path) -> pd.DataFrame | None:
 
 
 def _table_entries(file: Path, table: pd.DataFrame, hints: Hints) -> Iterator[Entry]:
-    named: set[Any] = set()
-    for number, values in enumerate(table.itertuples(index=False, name=None), start=1):
-        row = dict(zip(table.columns, values, strict=True))
-        given = {name: value for name, value in row.items() if name in TABLE_COLUMNS and not _is_empty(value)}
+    if "record" in table and (again := table["record"].notna() & table["record"].duplicated()).any():
+        number = int(again.argmax())
+        raise InputError(f"{file}, row {number + 1}: record {table['record'].iloc[number]!r} is there twice")
+    columns = [name for name in table.columns if name in TABLE_COLUMNS]
+    for number in range(1, len(table) + 1):  # one by one: the rows as objects would be a copy of the table
+        given = {name: value for name in columns if not _is_empty(value := table[name].iat[number - 1])}
         if not isinstance(given.get("path"), str):
-            raise InputError(f"{file}, row {number}: no path, found {row['path']!r}")
+            raise InputError(f"{file}, row {number}: no path, found {table['path'].iat[number - 1]!r}")
         path = file.parent / given["path"].strip()
         record = str(given.get("record", Path(given["path"].strip()).with_suffix("").as_posix()))
-        if "record" in given and record in named:
-            raise InputError(f"{file}, row {number}: record {record!r} is there twice")
-        named.add(record)
         try:
             entry = Entry(record, str(path), None, replace(hints, **_hints_of(given)))
             if "row" in given:

@@ -129,9 +129,11 @@ class Parts:
 
         Without a single row there is no table, and none of before stays.
         """
-        metadata = [pq.read_metadata(self.file(number)) for number in range(count)]
-        rows = sum(each.num_rows for each in metadata)
-        failed = [tuple(line) for each in metadata for line in json.loads(each.metadata[_FAILED])]
+        rows, failed = 0, []
+        for number in range(count):
+            metadata = pq.read_metadata(self.file(number))
+            rows += metadata.num_rows
+            failed += [tuple(line) for line in json.loads(metadata.metadata[_FAILED])]
         if failed:
             with atomic_path(self.failed_file) as temporary:
                 pd.DataFrame(failed, columns=FAILED_COLUMNS).astype({"row": "Int64"}).to_csv(temporary, index=False)
