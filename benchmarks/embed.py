@@ -81,10 +81,8 @@ def product(layer: nn.Module, rows: int, device: torch.device) -> tuple[Callable
 
 def products_alone(encoder: Encoder, records: int, tokens: int, device: torch.device) -> tuple[float, float]:
     """Seconds of the products of all linear layers for records of so many tokens, and Gflop/s."""
-    at_once = records
-    if device.type == "cpu" and type(encoder) is not Encoder:
-        at_once = min(records, torch.get_num_threads() * records_at_once(records, tokens * encoder.config.width))
-    rows = at_once * tokens
+    is_chunked = device.type == "cpu" and type(encoder) is not Encoder
+    rows = min(records, records_at_once(tokens)) * tokens if is_chunked else records * tokens
     seconds, operations = 0.0, 0
     block = encoder.blocks[0]
     for layer, times in [

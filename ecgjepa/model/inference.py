@@ -1,16 +1,13 @@
 """An encoder for inference alone: the same features, several times faster on a processor.
 
-Weights are packed once (`packed.py`), and every thread takes a few records through all blocks, so that what stands
-between the matrix products stays in its cache, and no thread waits for another. (On two cores of which one had other
-work, threads that share each product took up to ten times as long.) `benchmarks/embed.py` measures speed and closeness.
+Weights are packed once (`packed.py`), and records go through all blocks a few at a time, so that what stands between
+the matrix products stays in the cache. `benchmarks/embed.py` measures speed and closeness.
 
 Axes: B records, L leads given, S samples, P patches of a lead, V patches taken, D width.
 """
 
-import math
 import warnings
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -23,9 +20,10 @@ from ecgjepa.model.transformer import Block
 
 Precision = Literal["fp32", "bf16", "int8"]
 
-# Numbers in the tokens that a thread takes through all blocks: those of one record of the published size. Of more, what
-# stands between the products leaves the cache.
-NUMBERS_AT_ONCE = 400 * 768
+# Tokens of each thread that go through all blocks together on a processor: one record of the published size. With 1600,
+# what stands between the products leaves the cache, and its memory is taken anew from the system at every layer: 16 %
+# slower in int8. With 200 the threads wait for one another more often: 5 %.
+TOKENS_PER_THREAD = 400
 
 
 def accelerate(encoder: Encoder, precision: Precision = "fp32", *, device: torch.device | str | None = None) -> Encoder:
@@ -60,31 +58,9 @@ def accelerate(encoder: Encoder, precision: Precision = "fp32", *, device: torch
     return InferenceEncoder(encoder, precision, device)
 
 
-def records_at_once(records: int, numbers: int) -> int:
-    """How many records of so many numbers (tokens x width) a thread takes through all blocks together."""
-    return max(1, min(NUMBERS_AT_ONCE // numbers, math.ceil(records / torch.get_num_threads())))
-
-
-def map_in_threads(work: Callable[[slice], Tensor], parts: Sequence[slice]) -> list[Tensor]:
-    """What `work` gives for every part, without gradients, each in a thread that has its share of the processor."""
-    threads, is_inference = torch.get_num_threads(), torch.is_inference_mode_enabled()
-    workers = min(threads, len(parts))
-
-    def begin() -> None:
-        torch.get_num_threads()  # torch prepares a thread when it is first asked, and then forgets what was set before
-        torch.set_num_threads(threads // workers)
-
-    def run(part: slice) -> Tensor:
-        with torch.inference_mode(is_inference), torch.no_grad(), torch.autocast("cpu", enabled=False):
-            return work(part)
-
-    if workers == 1:
-        return [run(part) for part in parts]
-    try:
-        with ThreadPoolExecutor(workers, initializer=begin) as pool:
-            return list(pool.map(run, parts))
-    finally:
-        torch.set_num_threads(threads)  # for threads to come
+def records_at_once(tokens: int) -> int:
+    """How many records of so many tokens go through all blocks together on a processor."""
+    return max(1, TOKENS_PER_THREAD * torch.get_num_threads() // tokens)
 
 
 class InferenceEncoder(Encoder):
@@ -138,7 +114,7 @@ class InferenceEncoder(Encoder):
         present_BLP: Bool[Tensor, "b l p"] | None = None,
         layer: int | None = None,
     ) -> Float[Tensor, "b l v d"]:
-        """As the encoder's own; raises ValueError also for a signal that wants a gradient."""
+        """As the encoder's own, a few records at a time; raises ValueError for a signal that wants a gradient."""
         if signal_mv_BLS.requires_grad:
             raise ValueError("signal: an accelerated encoder gives no gradients, expected a signal that needs none")
         self._check(signal_mv_BLS, len(self._positions(leads)))
@@ -146,24 +122,26 @@ class InferenceEncoder(Encoder):
         patches = samples // self.config.patch_samples if visible_patches is None else visible_patches.shape[1]
         if visible_patches is not None:
             visible_patches = visible_patches.expand(records, -1)
-        features = super().forward_features
+        on_processor = signal_mv_BLS.device.type == "cpu"
+        at_once = records_at_once(lead_count * patches) if on_processor else max(records, 1)
+        features = []
+        with torch.autocast(signal_mv_BLS.device.type, enabled=False):
+            for start in range(0, max(records, 1), at_once):
+                rows = slice(start, start + at_once)
+                features_BLVD = super().forward_features(
+                    signal_mv_BLS[rows],
+                    leads,
+                    None if visible_patches is None else visible_patches[rows],
+                    None if path_scale is None else path_scale[:, :, rows],
+                    None if present_BLP is None else present_BLP[rows],
+                    layer,
+                )
+                features.append(features_BLVD.float())
+        return torch.cat(features) if len(features) > 1 else features[0]
 
-        def some(rows: slice) -> Tensor:
-            return features(
-                signal_mv_BLS[rows],
-                leads,
-                None if visible_patches is None else visible_patches[rows],
-                None if path_scale is None else path_scale[:, :, rows],
-                None if present_BLP is None else present_BLP[rows],
-                layer,
-            ).float()
-
-        if signal_mv_BLS.device.type != "cpu":
-            with torch.autocast(signal_mv_BLS.device.type, enabled=False):
-                return some(slice(None))
-        at_once = records_at_once(records, lead_count * patches * self.config.width)
-        parts = [slice(start, start + at_once) for start in range(0, max(records, 1), at_once)]
-        return torch.cat(map_in_threads(some, parts))
+    def weights_sha256(self) -> str:
+        """Of the encoder that it was made from."""
+        return self._sha256
 
     def _apply(self, fn: Any, recurse: bool = True) -> "InferenceEncoder":
         moved = fn(torch.empty(0, device=self.position_LPD.device))

@@ -45,9 +45,9 @@ def encoder(contract: SignalContract) -> Encoder:
     return encoder
 
 
-@pytest.fixture(params=[300_000, 1], ids=["together", "one-by-one"])
+@pytest.fixture(params=[800, 1], ids=["together", "one-by-one"])
 def _chunks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "NUMBERS_AT_ONCE", request.param)
+    monkeypatch.setattr(inference, "TOKENS_PER_THREAD", request.param)
 
 
 def many_forms(contract: SignalContract) -> dict[str, dict[str, Any]]:
