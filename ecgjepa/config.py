@@ -6,9 +6,10 @@ The defaults are the published recipe (arXiv:2410.08559) with random masks. Sett
 
 import difflib
 import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -109,6 +110,18 @@ class DataConfig(Section):
     include_held_out: bool = Field(
         False, description="train on validation and test records too; any evaluation on them is then spoilt"
     )
+    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        {}, description="how often to draw from each source, by its data set's name: all or none; 0 leaves it out"
+    )
+    gains: dict[str, Annotated[float, Field(ge=1e-6, le=1e6)]] = Field(
+        {}, description="factor on the amplitudes of a source, by its data set's name; 1 if not named"
+    )
+
+    @model_validator(mode="after")
+    def _drawn_from(self) -> "DataConfig":
+        if self.weights and not any(self.weights.values()):
+            raise ValueError("weights: at least one must be above 0")
+        return self
 
 
 class RunConfig(Section):
@@ -134,7 +147,8 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
 
     Args:
         path: file with the sections of `Config`; the published recipe if None.
-        overrides: values by dotted key, such as `{"training.lr": 1e-4}`; None leaves the file's value.
+        overrides: values by dotted key, such as `{"training.lr": 1e-4}`; None leaves the file's value, a table such as
+            that of the weights is laid over it name by name.
 
     Raises:
         ConfigError: no such file, not TOML, an unknown key (the nearest known one is named), or a value out of range.
@@ -152,7 +166,10 @@ def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None
             section, _, name = key.partition(".")
             if not isinstance(values.get(section, {}), dict):
                 raise ConfigError(f"{path}: {section} must be a section, found {values[section]!r}")
-            values[section] = {**values.get(section, {}), name: value}
+            before = values.get(section, {})
+            if isinstance(value, dict) and isinstance(before.get(name), dict):
+                value = {**before[name], **value}
+            values[section] = {**before, name: value}
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -172,8 +189,19 @@ def to_toml(config: Config) -> str:
     """The configuration as a TOML file that `load_config` reads back to an equal one."""
     lines: list[str] = []
     for name, section in config.model_dump(mode="json", exclude_none=True).items():
-        lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in section.items()), ""]
+        tables = {f"{name}.{key}": value for key, value in section.items() if isinstance(value, dict) and value}
+        values = {key: value for key, value in section.items() if not isinstance(value, dict)}
+        for title, content in {name: values, **tables}.items():
+            lines += [
+                f"[{title}]",
+                *(f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()),
+                "",
+            ]
     return "\n".join(lines)
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
 
 
 def _explain(item: Any) -> str:

@@ -8,6 +8,7 @@ import click
 
 from ecgjepa.config import load_config
 from ecgjepa.data.prepare import prepare
+from ecgjepa.data.seen import Seen
 from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
 
 LABELLED_RECORDS, UNLABELLED_RECORDS = 600, 200
@@ -41,7 +42,7 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
     Raises:
         FileExistsError: `out` is not empty, and `overwrite` is False or it holds no demo.
     """
-    from ecgjepa.checkpoint import load_encoder, random_twin
+    from ecgjepa.checkpoint import SEEN, load_encoder, random_twin
     from ecgjepa.evaluate.probe import run_probe
     from ecgjepa.evaluate.report import write_report
     from ecgjepa.evaluate.result import format_table
@@ -72,7 +73,14 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
     click.echo("4/5  Linear evaluation of the frozen encoder, beside the same encoder with random weights")
     encoder = load_encoder(run)
     result = run_probe(
-        stores[0], encoder, random_twin(encoder, seed), level=LEVEL, encoder_name="teacher", seed=seed, command=command
+        stores[0],
+        encoder,
+        random_twin(encoder, seed),
+        level=LEVEL,
+        encoder_name="teacher",
+        seed=seed,
+        command=command,
+        seen=Seen.read(run / SEEN),
     )
     result.save(run / "probes" / result.name)
     click.echo(format_table(result))

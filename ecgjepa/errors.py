@@ -9,6 +9,10 @@ class PrepareError(RuntimeError):
     """Preparing cannot start or go on; the message says why, and what is kept."""
 
 
+class ClusterError(RuntimeError):
+    """The machines that were asked for cannot do the work; the message says why."""
+
+
 class RefusedRecordError(ValueError):
     """A record that cannot be brought to the contract.
 
@@ -26,4 +30,4 @@ class RefusedRecordError(ValueError):
         return type(self), (self.record, self.reason, self.detail)  # crosses process borders
 
 
-USER_ERRORS = (ValueError, OSError, RunError, PrepareError)
+USER_ERRORS = (ValueError, OSError, RunError, PrepareError, ClusterError)

@@ -10,15 +10,20 @@ from typing import Any
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder; becomes `path` when the block ends well, vanishes when it does not."""
+def atomic_path(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """A temporary path in the same folder; becomes `path` when the block ends well, vanishes when it does not.
+
+    Args:
+        flush: have it on disk before it takes its name; without, a lost machine may leave a damaged file.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

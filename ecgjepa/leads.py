@@ -1,5 +1,6 @@
 """The twelve leads by name, however a file spells them, and the limb leads as combinations of two."""
 
+import functools
 import re
 
 LEADS_12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
@@ -22,6 +23,7 @@ _PREFIX = re.compile(r"^(?:MDC_ECG_LEAD_|(?:(?:LEAD|ECG|EKG)(?:[ .:_]+|-)?)+)")
 _SUFFIX = re.compile(r"(?:-REF|, AUGMENTED VOLTAGE, (?:RIGHT|LEFT|FOOT)|\s*\((?:EINTHOVEN|GOLDBERGER|WILSON)\))$")
 
 
+@functools.lru_cache(maxsize=1024)
 def canonical_lead(name: str) -> str | None:
     """The standard name of a lead, or None if it is none of the standard twelve.
 

@@ -52,7 +52,8 @@ def to_mv(
     if unit.strip().lower() != ADC:
         if gain_per_mv is not None:
             raise RefusedRecordError(record, "malformed", f"a gain for samples in {unit}, expected unit {ADC!r}")
-        return (values * np.float64(mv_per_unit(record, unit))).astype(np.float32)
+        factor = mv_per_unit(record, unit)
+        return values.astype(np.float32) if factor == 1 else (values * np.float64(factor)).astype(np.float32)
     gain_L = np.asarray(0.0 if gain_per_mv is None else gain_per_mv, dtype=np.float64)
     if not (np.isfinite(gain_L).all() and (gain_L > 0).all()):
         raise RefusedRecordError(

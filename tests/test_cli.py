@@ -12,7 +12,7 @@ from ecgjepa.cli import main
 from ecgjepa.cli.train import DATASETS
 from ecgjepa.data import datasets
 from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
-from tests.data.archives import write_ptbxl
+from tests.data.archives import smooth_signal, write_ptbxl, write_wfdb
 from tests.data.stores import write_store
 
 SMALL = (
@@ -84,8 +84,15 @@ def test_prepare_prints_the_account_and_overwrites_nothing(tmp_path: Path) -> No
     result = run(*command)
     assert "3 of 5 records kept" in result.output
     assert "refused: file_absent 2" in result.output
-    assert "--overwrite" in failed(*command)
-    assert run(*command, "--overwrite").exit_code == 0
+    again = run(*command)
+    assert "3 of 5 records kept" in again.output
+    assert "--overwrite" in failed(*command, "--resampling", "fft")
+    write_wfdb(tmp_path / "data/records500/00000", "00002_hr", smooth_signal(7))
+    write_wfdb(tmp_path / "data/records500/00000", "00004_hr", smooth_signal(8))
+    again = run(*command)
+    assert "4 of 5 records kept" in again.output
+    assert "source files of 1 changed since" in again.output
+    assert "4 of 5 records kept" in run(*command, "--overwrite").output
 
 
 @pytest.mark.slow

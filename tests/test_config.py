@@ -30,6 +30,18 @@ def test_toml_round_trip(tmp_path: Path) -> None:
     assert load_config(tmp_path / "a.toml", {"training.seed": 1}) != config
 
 
+def test_tables_by_source(tmp_path: Path) -> None:
+    """Names may be anything; flags are laid over the file's table name by name."""
+    names = {"ptbxl": 2.0, "my clinic": 0.5, 'a"b.c': 1.0, "Zürich 𝄞": 0.0}
+    config = load_config(overrides={"data.weights": names, "data.gains": {"code15": 0.4}, "data.stores": ["𝄞"]})
+    (tmp_path / "a.toml").write_text(to_toml(config), encoding="utf-8")
+    assert load_config(tmp_path / "a.toml") == config
+    laid_over = load_config(tmp_path / "a.toml", {"data.weights": {"ptbxl": 3.0}, "data.gains": {"cpsc": 2.0}})
+    assert laid_over.data.weights == {**names, "ptbxl": 3.0}
+    assert laid_over.data.gains == {"code15": 0.4, "cpsc": 2.0}
+    assert "weights" not in to_toml(Config())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -41,6 +53,11 @@ def test_toml_round_trip(tmp_path: Path) -> None:
         ('[mask]\ntype = "blocks"', r"mask.type: .*'random' or 'block'"),
         ("[mask]\nscale = [0.7, 0.6]", r"least <= largest"),
         ("[model]\nwidth = 100", r"width and heads: 100 is not a multiple of 16"),
+        ("[data.weights]\nptbxl = -1", r"data.weights.ptbxl: .*greater than or equal to 0, found -1"),
+        ("[data.weights]\nptbxl = 0", r"data: weights: at least one must be above 0"),
+        ("[data.gains]\ncode15 = nan", r"data.gains.code15: .*finite number"),
+        ("[data.gains]\ncode15 = 0", r"data.gains.code15: .*, found 0"),
+        ("[data]\ngains = 2", r"data.gains: .*dictionary, found 2"),
         ("not toml", r"is not a TOML file"),
     ],
 )

@@ -22,6 +22,8 @@ MAY_IMPORT = {
     "schedules": set(),
     "config": {"signal"},
     "data": {"", "config", *BASE},
+    "audit": {"", "data", "config", *BASE},
+    "download": {"", "errors", "files"},
     "model": {"config", *BASE},
     "checkpoint": {"", "model", "config", *BASE},
     "hub": {"", "checkpoint", "model", "config", *BASE},
@@ -31,7 +33,22 @@ MAY_IMPORT = {
     "train": {"", "evaluate", "checkpoint", "model", "data", "config", "schedules", *BASE},
     "demo": {"", "train", "evaluate", "checkpoint", "model", "data", "config", *BASE},
     "__main__": {"cli"},
-    "cli": {"", "demo", "train", "embed", "hub", "export", "evaluate", "checkpoint", "model", "data", "config", *BASE},
+    "cli": {
+        "",
+        "demo",
+        "audit",
+        "download",
+        "train",
+        "embed",
+        "hub",
+        "export",
+        "evaluate",
+        "checkpoint",
+        "model",
+        "data",
+        "config",
+        *BASE,
+    },
 }
 FILES = sorted(ROOT.rglob("*.py"))
 

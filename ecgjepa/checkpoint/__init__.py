@@ -6,8 +6,8 @@
 from ecgjepa.checkpoint.convert import convert
 from ecgjepa.checkpoint.description import CheckpointError, describe_model
 from ecgjepa.checkpoint.device import choose_device
-from ecgjepa.checkpoint.folder import Which, refuse_folder, save_model, write_model_folder
-from ecgjepa.checkpoint.load import LoadedModel, load_encoder, load_model, read_notes
+from ecgjepa.checkpoint.folder import SEEN, Which, refuse_folder, save_model, write_model_folder
+from ecgjepa.checkpoint.load import LoadedModel, find_seen, load_encoder, load_model, read_notes
 from ecgjepa.checkpoint.pickles import PUBLISHED_HEADS, load_pickle
 from ecgjepa.checkpoint.provenance import public_notes
 from ecgjepa.checkpoint.random_weights import generator_of, random_twin
@@ -15,6 +15,7 @@ from ecgjepa.checkpoint.source import find_model
 
 __all__ = [
     "PUBLISHED_HEADS",
+    "SEEN",
     "CheckpointError",
     "LoadedModel",
     "Which",
@@ -22,6 +23,7 @@ __all__ = [
     "convert",
     "describe_model",
     "find_model",
+    "find_seen",
     "generator_of",
     "load_encoder",
     "load_model",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ecgjepa.checkpoint.folder import Which, refuse_folder, write_model_folder
-from ecgjepa.checkpoint.load import LoadedModel, load_model
+from ecgjepa.checkpoint.load import LoadedModel, find_seen, load_model
 from ecgjepa.checkpoint.pickles import PUBLISHED_HEADS
 from ecgjepa.checkpoint.provenance import public_notes
 
@@ -36,5 +36,6 @@ def convert(
     model = load_model(source, which, heads=heads)
     if model.file.resolve().parent == Path(out).resolve():
         raise FileExistsError(f"{out} holds the model that is read; choose another folder")
-    write_model_folder(Path(out), {model.network: model.encoder}, overwrite=overwrite, **public_notes(model))
+    seen = find_seen(model)
+    write_model_folder(Path(out), {model.network: model.encoder}, seen=seen, overwrite=overwrite, **public_notes(model))
     return model

@@ -4,10 +4,12 @@ teacher.safetensors   the running average: what is read unless the other is aske
 student.safetensors   the network that was trained; what the authors of the method published
 model.safetensors     an encoder of which it is not said which of the two it is
 config.json           see `description`
+seen.parquet          hashes of what it was trained on, where that is known
 
 A folder holds one of them or more. Nothing in it is a pickle.
 """
 
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +27,8 @@ Which = Literal["teacher", "student"]
 SUFFIX = ".safetensors"
 NETWORKS = ("teacher", "student", "model")  # in this order of preference
 README = "README.md"
+# What it was trained on, as hashes; stays on this machine, is never uploaded.
+SEEN = "seen.parquet"
 
 
 def save_model(directory: Path, encoders: Mapping[str, Encoder], **notes: Any) -> None:
@@ -49,10 +53,15 @@ def write_model_folder(
     encoders: Mapping[str, Encoder],
     *,
     readme: str | None = None,
+    seen: Path | None = None,
     overwrite: bool = False,
     **notes: Any,
 ) -> None:
-    """Write a model folder that is either whole or not there; with a README.md if one is given.
+    """Write a model folder that is either whole or not there.
+
+    Args:
+        readme: text of a README.md.
+        seen: a list of what the model was trained on, to copy.
 
     Raises:
         FileExistsError: the folder exists and `overwrite` is False, or it holds anything but a model.
@@ -70,6 +79,8 @@ def write_model_folder(
         save_model(finished, encoders, **notes)
         if readme is not None:
             (finished / README).write_text(readme, encoding="utf-8")
+        if seen is not None:
+            shutil.copyfile(seen, finished / SEEN)
         if directory.exists():
             directory.rename(replaced := Path(temporary) / "replaced")
             try:
@@ -87,7 +98,7 @@ def refuse_folder(directory: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise FileExistsError(f"{directory} exists already; --overwrite replaces it")
-    own = {CONFIG, README, *(f"{name}{SUFFIX}" for name in NETWORKS)}
+    own = {CONFIG, README, SEEN, *(f"{name}{SUFFIX}" for name in NETWORKS)}
     if directory.is_symlink() or not directory.is_dir():
         raise FileExistsError(f"{directory} is not a folder, so it is not replaced")
     if foreign := sorted({path.name for path in directory.iterdir()} - own):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ecgjepa.checkpoint.description import CONFIG, CheckpointError, build_encoder, check_description, read_description
-from ecgjepa.checkpoint.folder import SUFFIX, Which, check_network, choose_weights, load_weights
+from ecgjepa.checkpoint.folder import SEEN, SUFFIX, Which, check_network, choose_weights, load_weights
 from ecgjepa.checkpoint.pickles import PUBLISHED_HEADS, load_pickle, read_published, read_unfinished
 from ecgjepa.checkpoint.source import find_model
 from ecgjepa.model.encoder import Encoder
@@ -76,6 +76,12 @@ def load_model(path: Path | str, which: Which | None = None, *, heads: int = PUB
     raise CheckpointError(
         f"no model at {found}: expected a run folder, a folder with {CONFIG} and {SUFFIX}, or a published .pth file"
     )
+
+
+def find_seen(model: LoadedModel) -> Path | None:
+    """The list of what a model was trained on, beside it or in its run; None if there is none."""
+    places = [model.folder / SEEN, *([model.folder.parent / SEEN] if model.folder.name == "model" else [])]
+    return next((file for file in places if file.is_file()), None)
 
 
 def read_notes(path: Path | str) -> dict[str, Any]:

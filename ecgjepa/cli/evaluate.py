@@ -34,6 +34,7 @@ DEFAULT_LEVELS = {"ptbxl": "superdiagnostic", "cpsc": "diagnosis"}
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Records embedded at once.")
 @click.option("--device", default="auto", show_default=True)
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Where a raw folder is prepared to.")
+@click.option("--allow-overlap", is_flag=True, help="Also on test records that were seen in pretraining.")
 @click.option("--out", type=click.Path(path_type=Path), help="Result folder; below the run's probes/ if not given.")
 @click.option("--overwrite", is_flag=True, help="Replace the result that is there.")
 def probe(
@@ -52,6 +53,7 @@ def probe(
     batch_size: int,
     device: str,
     cache_dir: Path | None,
+    allow_overlap: bool,
     out: Path | None,
     overwrite: bool,
 ) -> None:
@@ -60,8 +62,9 @@ def probe(
         raise click.UsageError("give either --store, or --dataset and --data-dir")
     if out is not None:
         refuse_existing(out, overwrite)
-    from ecgjepa.checkpoint import choose_device, load_model, random_twin
+    from ecgjepa.checkpoint import choose_device, find_seen, load_model, random_twin
     from ecgjepa.data.prepare import cached_store
+    from ecgjepa.data.seen import Seen
     from ecgjepa.data.store import Store
     from ecgjepa.evaluate.probe import run_probe
     from ecgjepa.evaluate.result import folder_name, format_table
@@ -80,6 +83,7 @@ def probe(
     name = folder_name(labelled.info["dataset"], level, task, protocol, encoder_name, data_percentage, seed)
     folder = out or (place / "probes" if place.is_dir() else Path("probes") / place.stem) / name
     refuse_existing(folder, overwrite)
+    seen = find_seen(model)
     result = run_probe(
         labelled,
         pretrained,
@@ -95,6 +99,8 @@ def probe(
         device=processor,
         command=command_line(),
         checkpoint=place.resolve().name,
+        seen=None if seen is None else Seen.read(seen),
+        allow_overlap=allow_overlap,
     )
     result.save(folder, overwrite=overwrite)
     click.echo(format_table(result))

@@ -18,6 +18,8 @@ FLAG_NAMES = {
     "mask.scale": "mask-scale",
     "mask.blocks": "mask-blocks",
     "data.stores": "store",
+    "data.weights": "weight",
+    "data.gains": "gain",
 }
 # Further flags of the published scripts for the same settings.
 FLAG_ALIASES = {"training.weight_decay": "wd", "training.warmup_epochs": "warmup"}
@@ -66,15 +68,41 @@ class Stages(click.Group):
             raise click.ClickException(str(error)) from error
 
 
+class NameAndNumber(click.ParamType):
+    """`ptbxl=2`, as (name, number)."""
+
+    name = "NAME=NUMBER"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        name, _, number = str(value).rpartition("=")
+        try:
+            if not name.strip():
+                raise ValueError("no name")
+            return name.strip(), float(number)
+        except ValueError:
+            return self.fail(f"{value!r}, expected a name and a number such as ptbxl=2", param, ctx)
+
+
+def _as_table(
+    ctx: click.Context, param: click.Parameter, pairs: tuple[tuple[str, float], ...]
+) -> dict[str, float] | None:
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise click.BadParameter(f"{twice[0]} is given twice", ctx, param)
+    return dict(pairs) or None
+
+
 def config_flags(command: Command) -> Command:
     """A flag for every setting of `ecgjepa.config`; those that are not given leave the file's value."""
     for key, field in reversed(settings().items()):
         name = FLAG_NAMES.get(key, key.rpartition(".")[2].replace("_", "-"))
         flags = [f"--{name}", *([f"--{FLAG_ALIASES[key]}"] if key in FLAG_ALIASES else [])]
-        default = "" if field.default in (None, ()) else f"  [{_shown(field.default)}]"
+        default = "" if field.default in (None, (), {}) else f"  [{_shown(field.default)}]"
         options: dict[str, Any] = {"default": None, "help": f"{field.description}{default}"}
         if key == "data.stores":
             options |= {"multiple": True, "type": click.Path(exists=True, file_okay=False)}
+        elif isinstance(field.default, dict):
+            options |= {"multiple": True, "type": NameAndNumber(), "callback": _as_table}
         elif isinstance(field.default, bool):
             flags = [f"--{name}/--no-{name}"]
         elif key == "mask.scale" or isinstance(field.default, tuple):

@@ -6,16 +6,18 @@ from typing import Any
 
 import click
 
+from ecgjepa.cli.engine import choose_engine, engine_options
 from ecgjepa.cli.flags import config_flags
 from ecgjepa.cli.main import command_line, main
+from ecgjepa.cli.own import choose_listing, own_data_options, tell_ignored
 from ecgjepa.config import load_config
 
 DATASETS = ("ptbxl", "shaoxing", "code15", "cpsc", "folder")  # `ecgjepa.data.datasets.DATASETS`, without importing it
 
 
 @main.command()
-@click.option("--dataset", required=True, type=click.Choice(DATASETS), help="Layout of the folder.")
-@click.option("--data-dir", required=True, type=click.Path(path_type=Path), help="The folder, as published.")
+@click.option("--dataset", required=True, type=click.Choice([*DATASETS, "table"]), help="Layout of the folder.")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="The folder; of a table, its own if not given.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The store to write.")
 @click.option(
     "--resampling",
@@ -25,15 +27,40 @@ DATASETS = ("ptbxl", "shaoxing", "code15", "cpsc", "folder")  # `ecgjepa.data.da
     help="fft: as the published weights were trained.",
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes; all processors if not given.")
+@engine_options
 @click.option("--overwrite", is_flag=True, help="Replace the store that is there.")
-def prepare(dataset: str, data_dir: Path, out: Path, resampling: Any, workers: int | None, overwrite: bool) -> None:
-    """Raw files -> store: one array, one table, and an account of every record."""
+@own_data_options
+def prepare(
+    dataset: str,
+    data_dir: Path | None,
+    out: Path,
+    resampling: Any,
+    workers: int | None,
+    engine: str,
+    ray_address: str | None,
+    overwrite: bool,
+    **own: Any,
+) -> None:
+    """Raw files -> store: one array, one table, and an account of every record.
+
+    The same command again goes on where it stopped, or adds what is new; the rows that are there stay as they are.
+    """
+    chosen = choose_engine(engine, ray_address, workers)
+    from ecgjepa.data.engines import local
     from ecgjepa.data.prepare import prepare
     from ecgjepa.signal import SignalContract
 
     contract = SignalContract(resampling=resampling)
-    store = prepare(dataset, data_dir, out, contract=contract, workers=workers, overwrite=overwrite)
+    listing, folder = choose_listing(dataset, data_dir, own)
+    store = prepare(
+        listing, folder, out, contract=contract, workers=workers, overwrite=overwrite, engine=chosen or local
+    )
+    if not isinstance(listing, str):
+        tell_ignored(listing)
     click.echo(f"{out}: {describe_account(store.info['account'])}")
+    if stale := store.info.get("stale"):
+        found = ", ".join(f"{count} {what}" for what, count in stale.items())
+        click.echo(f"  source files of {found} since; their rows are kept as they were: {out / 'stale.csv'}", err=True)
 
 
 @main.command()

@@ -4,9 +4,11 @@ Each function takes the folder as its publisher lays it out and returns a `Listi
 set *should* have, so that what is absent can be counted. Nothing is read here but tables and directory entries.
 """
 
+import functools
+import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -19,32 +21,10 @@ from ecgjepa.data.labels import (
     ptbxl_levels,
     read_scp_codes,
 )
+from ecgjepa.data.listing import DatasetError, Listing
+from ecgjepa.data.own import list_folder, snomed
 
 PTBXL_SPLITS = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
-
-
-class DatasetError(ValueError):
-    """A folder that does not hold the data set it should; the message says what was looked for."""
-
-
-@dataclass(frozen=True)
-class Listing:
-    """The records of a data set.
-
-    Attributes:
-        dataset: short name.
-        records: columns `record` (unique), `path` (of the file; None if it is absent), `row` (of the HDF5 file, <NA>
-            for WFDB), `patient`, `fold`, `split` (`train`, `validation`, `test` or None), `age`, `sex`,
-            `labels_<level>`.
-        levels: class names of each label level; those of levels in `header_labels` may be None until the headers are
-            read.
-        header_labels: level -> labels from the notes of a WFDB header; age and sex are then taken from it too.
-    """
-
-    dataset: str
-    records: pd.DataFrame
-    levels: dict[str, list[str] | None]
-    header_labels: dict[str, Callable[[HeaderNotes], list[str] | None]] = field(default_factory=dict)
 
 
 def list_records(dataset: str, data_dir: Path | str) -> Listing:
@@ -58,20 +38,13 @@ def list_records(dataset: str, data_dir: Path | str) -> Listing:
     folder = Path(data_dir).expanduser().resolve()
     if not folder.is_dir():
         raise DatasetError(f"{dataset}: no folder {folder}")
-    listing = DATASETS[dataset](folder)
-    records = listing.records
-    if records.empty or records["path"].isna().all():
-        found = "no record" if records.empty else f"none of the {len(records)} records of the table"
-        raise DatasetError(f"{dataset}: {found} is there in {folder}")
-    if duplicate := records.loc[records["record"].duplicated(), "record"].head(3).tolist():
-        raise DatasetError(f"{dataset}: record names must be unique, found twice in {folder}: {duplicate}")
-    return listing
+    return DATASETS[dataset](folder)
 
 
 def list_ptbxl(folder: Path) -> Listing:
     """PTB-XL (Wagner et al. 2020): two tables and `records500/`; folds 9 and 10 are validation and test."""
-    columns = ["patient_id", "age", "sex", "scp_codes", "strat_fold", "filename_hr"]
-    table = _read_csv(folder, "ptbxl_database.csv", columns)
+    expected = ["patient_id", "age", "sex", "scp_codes", "strat_fold", "filename_hr"]
+    table = _read_csv(folder, "ptbxl_database.csv", expected)
     if (unknown := ~table["strat_fold"].isin(PTBXL_SPLITS)).any():
         first = table[unknown].iloc[0]
         raise DatasetError(
@@ -79,29 +52,29 @@ def list_ptbxl(folder: Path) -> Listing:
         )
     statements = _read_csv(folder, "scp_statements.csv", ["diagnostic", "diagnostic_class"], index_col=0)
     levels = ptbxl_levels(statements)
-    paths = [folder / f"{name}.hea" for name in table["filename_hr"]]
+    files = [f"{name}.hea" for name in table["filename_hr"].tolist()]
+    names = [os.path.basename(file).removesuffix(".hea") for file in files]
     codes_of = []
-    for path, text in zip(paths, table["scp_codes"], strict=True):
+    read_codes = functools.cache(read_scp_codes)  # a quarter of the texts are distinct
+    for name, text in zip(names, table["scp_codes"].tolist(), strict=True):
         try:
-            codes_of.append(read_scp_codes(text))
+            codes_of.append(read_codes(text))
         except ValueError as error:
-            raise DatasetError(f"ptbxl_database.csv, record {path.stem}: {error}") from error
-    records = pd.DataFrame(
-        {
-            "record": [path.stem for path in paths],
-            "path": [str(path) if path.is_file() else None for path in paths],
-            "patient": _patients(table["patient_id"], [path.stem for path in paths]),
-            "fold": table["strat_fold"],
-            "split": table["strat_fold"].map(PTBXL_SPLITS),
-            "age": table["age"].clip(upper=90),  # the table writes 300 for "over 89"
-            "sex": table["sex"].map({0: "male", 1: "female"}),
-        }
-        | {
-            f"labels_{level}": [ptbxl_labels(codes, class_of) for codes in codes_of]
-            for level, class_of in levels.items()
-        }
-    )
-    return Listing("ptbxl", _complete(records), {level: sorted(set(names.values())) for level, names in levels.items()})
+            raise DatasetError(f"ptbxl_database.csv, record {name}: {error}") from error
+    columns = {
+        "record": names,
+        "path": _present(folder, files),
+        "patient": _patients(table["patient_id"], names),
+        "fold": table["strat_fold"],
+        "split": table["strat_fold"].map(PTBXL_SPLITS),
+        "age": table["age"].clip(upper=90),  # the table writes 300 for "over 89"
+        "sex": table["sex"].map({0: "male", 1: "female"}),
+    }
+    for level, class_of in levels.items():
+        labels_of = functools.cache(functools.partial(ptbxl_labels, class_of=class_of))
+        columns[f"labels_{level}"] = [labels_of(codes) for codes in codes_of]
+    classes: dict[str, list[str] | None] = {level: sorted(set(each.values())) for level, each in levels.items()}
+    return Listing.of_columns("ptbxl", columns, classes, folder=folder)
 
 
 def list_shaoxing(folder: Path) -> Listing:
@@ -110,7 +83,7 @@ def list_shaoxing(folder: Path) -> Listing:
     headers = sorted(root.glob("*/*/*.hea"))
     if not headers:
         raise DatasetError(f"shaoxing: no header in {root}, expected two levels of folders with JS*.hea")
-    return Listing("shaoxing", _wfdb_records(headers), {"snomed": None}, {"snomed": _snomed})
+    return Listing.of_columns("shaoxing", _wfdb_records(headers), {"snomed": None}, {"snomed": snomed}, folder=folder)
 
 
 def list_cpsc2018(folder: Path) -> Listing:
@@ -122,7 +95,7 @@ def list_cpsc2018(folder: Path) -> Listing:
     records["fold"] = [int(header.parent.name[1:]) for header in headers]
     records["split"] = ["test" if fold == 7 else "train" for fold in records["fold"]]
     levels: dict[str, list[str] | None] = {"diagnosis": sorted(CPSC2018_CLASSES.values())}
-    return Listing("cpsc", records, levels, {"diagnosis": _cpsc2018})
+    return Listing.of_columns("cpsc", records, levels, {"diagnosis": _cpsc2018}, folder=folder)
 
 
 def list_code15(folder: Path) -> Listing:
@@ -143,7 +116,8 @@ def list_code15(folder: Path) -> Listing:
         rows += [(part.stem, -1, str(part), -1)] if exam_ids is None else []
     found = pd.DataFrame(rows, columns=["record", "exam_id", "path", "row"]).astype({"row": "Int64"})
     if not (folder / "exams.csv").is_file():
-        return Listing("code15", _complete(found.assign(patient=found["record"]).drop(columns="exam_id")), {})
+        columns = found.assign(patient=found["record"]).drop(columns="exam_id")
+        return Listing.of_columns("code15", columns.to_dict("series"), {}, folder=folder)
     table = _read_csv(folder, "exams.csv", ["exam_id", "patient_id", "trace_file", "age", "is_male", *CODE15_CLASSES])
     if not table[[*CODE15_CLASSES]].isin([True, False]).all(axis=None):
         raise DatasetError(f"{folder / 'exams.csv'}: the columns {', '.join(CODE15_CLASSES)} must be True or False")
@@ -176,17 +150,7 @@ def list_code15(folder: Path) -> Listing:
             ],
         }
     )
-    return Listing("code15", _complete(records), {"abnormality": list(CODE15_CLASSES)})
-
-
-def list_folder(folder: Path) -> Listing:
-    """Any folder of WFDB records, at any depth; each record is a patient of its own, `Dx:` codes are its labels."""
-    headers = sorted(folder.rglob("*.hea"))
-    if not headers:
-        raise DatasetError(f"folder: no .hea file below {folder}")
-    records = _wfdb_records(headers)
-    records["record"] = [header.relative_to(folder).with_suffix("").as_posix() for header in headers]
-    return Listing("folder", records.assign(patient=records["record"]), {"snomed": None}, {"snomed": _snomed})
+    return Listing.of_columns("code15", records.to_dict("series"), {"abnormality": list(CODE15_CLASSES)}, folder=folder)
 
 
 DATASETS: dict[str, Callable[[Path], Listing]] = {
@@ -202,26 +166,26 @@ def _cpsc2018(notes: HeaderNotes) -> list[str] | None:
     return cpsc2018_labels(notes.codes)
 
 
-def _snomed(notes: HeaderNotes) -> list[str] | None:
-    return sorted(notes.codes) or None
-
-
-def _wfdb_records(headers: list[Path]) -> pd.DataFrame:
+def _wfdb_records(headers: list[Path]) -> dict[str, Any]:
     names = [header.stem for header in headers]
-    return _complete(pd.DataFrame({"record": names, "path": [str(header) for header in headers], "patient": names}))
+    return {"record": names, "path": headers, "patient": names}
 
 
-def _complete(records: pd.DataFrame) -> pd.DataFrame:
-    """Add the columns that this data set does not have."""
-    defaults = {"row": pd.NA, "fold": pd.NA, "split": None, "age": float("nan"), "sex": None}
-    return records.assign(**{name: value for name, value in defaults.items() if name not in records})
+def _present(folder: Path, files: list[str]) -> list[str | None]:
+    """Whole paths, None for those that are not there; each folder is read once, not asked for every file."""
+    parts = [file.rpartition("/") for file in files]
+    there = {
+        place: {entry.name for entry in os.scandir(folder / place)} if (folder / place).is_dir() else set()
+        for place in {place for place, _, _ in parts}
+    }
+    return [f"{folder}/{file}" if part[2] in there[part[0]] else None for file, part in zip(files, parts, strict=True)]
 
 
 def _patients(ids: pd.Series, records: Iterable[str]) -> list[str]:
     """Names of the patients; a record without one is a patient of its own."""
     if not pd.api.types.is_numeric_dtype(ids):
         return [record if pd.isna(i) else str(i) for i, record in zip(ids, records, strict=True)]
-    return [record if pd.isna(i) else f"{i:.0f}" for i, record in zip(ids, records, strict=True)]
+    return [record if i != i else f"{i:.0f}" for i, record in zip(ids.tolist(), records, strict=True)]
 
 
 def _exam_ids(part: Path) -> list[int] | None:

@@ -17,7 +17,7 @@ from ecgjepa.data.formats.xml import read_xml
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.signal import Recording
 
-__all__ = ["CODE15_LEADS", "NO_HINTS", "SUFFIXES", "Hints", "count_records", "read"]
+__all__ = ["CODE15_LEADS", "MANY_SUFFIXES", "NO_HINTS", "SUFFIXES", "Hints", "count_records", "read"]
 
 # One record a file.
 _SINGLE: dict[str, Callable[[Path, str, Hints], Recording]] = {
@@ -43,6 +43,7 @@ _COUNT: dict[str, Callable[[Path, str], int | None]] = {
     ".npz": count_npz,
 }
 SUFFIXES: frozenset[str] = frozenset(_SINGLE | _MANY)
+MANY_SUFFIXES: frozenset[str] = frozenset(_MANY)
 # Signal files of WFDB, which are nothing without their header.
 _SIGNAL_SUFFIXES = (".dat", ".mat")
 

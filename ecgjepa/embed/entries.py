@@ -12,16 +12,12 @@ import pyarrow.compute as pc
 from numpy import ndarray
 
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
+from ecgjepa.data.listing import printable as printable  # for the tables of embeddings
 
 # Of the list of entries without an embedding, beside the table of embeddings.
 FAILED_SUFFIX = ".failed.csv"
 # Entries that are objects at once.
 PIECE = 4096
-
-
-def printable(name: str) -> str:
-    """A name as text: bytes of a file's name that are none are written as `\\udcff`."""
-    return name.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 class InputError(ValueError):

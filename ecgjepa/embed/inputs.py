@@ -6,21 +6,25 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
-
+from ecgjepa.data.cells import split_leads
+from ecgjepa.data.folders import find_records, rows_of, without_suffix
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
-from ecgjepa.data.readers import SUFFIXES, count_records
+from ecgjepa.data.listing import DatasetError
+from ecgjepa.data.own_checks import refuse_names_twice
+from ecgjepa.data.readers import SUFFIXES
 from ecgjepa.data.store import DESCRIPTION, Store
+from ecgjepa.data.tables import (
+    FILE_COLUMNS,
+    HINT_COLUMNS,
+    TABLE_SUFFIXES,
+    TEXT_SUFFIXES,
+    UnreadableTableError,
+    UserTable,
+)
 from ecgjepa.embed.entries import FAILED_SUFFIX, Entries, Entry, InputError
-from ecgjepa.errors import RefusedRecordError
 
-# Of a WFDB record the header is the entry; its signal files are entries only where no header is beside them.
-SIGNAL_SUFFIXES = frozenset({".dat", ".mat"})
-TABLE_SUFFIXES = frozenset({".csv", ".parquet"})
-TABLE_COLUMNS = frozenset({"path", "record", "row", "sampling_rate_hz", "leads", "unit", "gain_per_mv"})
+__all__ = ["Inputs", "list_inputs", "split_leads"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ def list_inputs(paths: Sequence[Path | str], hints: Hints = NO_HINTS) -> Inputs:
     """One entry per ECG of what the paths name.
 
     Args:
-        paths: files of any format that `ecgjepa.read` knows; folders, searched to any depth without following links;
-            stores; glob patterns; CSV or Parquet tables with a column `path` (relative to the table), and perhaps
+        paths: files of any format that `ecgjepa.read` knows; folders, searched to any depth, links followed once;
+            stores; glob patterns; CSV, TSV or Parquet tables with a column `path` (relative to the table), and perhaps
             `record`, `row`, `sampling_rate_hz`, `leads` (`I, II`), `unit`, `gain_per_mv`.
         hints: for all entries; a table's own come first.
 
@@ -69,111 +73,61 @@ def _walk(paths: Sequence[Path | str], hints: Hints, ignored: Counter[str]) -> I
                 yield from _store_entries(path)
             elif path.is_dir():
                 yield from _folder_entries(path, hints, ignored)
-            elif (table := _read_table(path)) is not None:
-                yield from _table_entries(path, table, hints)
+            elif (table := _open_table(path)) is not None:
+                yield from _table_entries(table, hints)
             else:
-                yield from _file_entries(path, path.with_suffix("").name, hints)
+                yield from _file_entries(str(path), without_suffix(path.name), hints)
 
 
 def _folder_entries(folder: Path, hints: Hints, ignored: Counter[str]) -> Iterator[Entry]:
-    seen: set[str] = set()
-    for place, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(place)) in seen:
-            folders.clear()  # a link in a circle, or to what was searched already
-            continue
-        seen.add(real)
-        folders.sort()
-        stems = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
-        for name in sorted(names):
-            path = Path(place, name)
-            if name.endswith(FAILED_SUFFIX):
-                continue  # of an earlier call
-            suffix = path.suffix.lower()
-            is_lone_signal = suffix in SIGNAL_SUFFIXES and path.stem not in stems
-            if name.lower().endswith(tuple(SUFFIXES)) or is_lone_signal:
-                yield from _file_entries(path, path.relative_to(folder).with_suffix("").as_posix(), hints)
-            elif suffix not in SIGNAL_SUFFIXES:
-                ignored[suffix or name] += 1
+    for found in find_records(folder, ignored, leaving_out=FAILED_SUFFIX):  # tables of an earlier call
+        yield Entry(found.record, found.path, found.row, hints)
 
 
-def _file_entries(path: Path, record: str, hints: Hints) -> Iterator[Entry]:
-    try:
-        count = count_records(path)
-    except RefusedRecordError:
-        count = None  # it is refused again, by name, when it is read
-    if count is None:
-        yield Entry(record, str(path), None, hints)
+def _file_entries(path: str, record: str, hints: Hints) -> Iterator[Entry]:
+    if (count := rows_of(path)) is None:
+        yield Entry(record, path, None, hints)
     else:
-        yield from (Entry(f"{record}[{row}]", str(path), row, hints) for row in range(count))
+        yield from (Entry(f"{record}[{row}]", path, row, hints) for row in range(count))
 
 
 def _store_entries(path: Path) -> Iterator[Entry]:
-    records = Store.open(path).records["record"]
+    chunks = Store.open(path).column("record").chunks
+    records = (record for chunk in chunks for record in chunk.to_pylist())
     return (Entry(record, str(path), row) for row, record in enumerate(records))
 
 
-def _read_table(path: Path) -> pd.DataFrame | None:
+def _open_table(path: Path) -> UserTable | None:
     """The table, if the file is one: it has a column `path`. A CSV without is an ECG."""
     if path.suffix.lower() not in TABLE_SUFFIXES or not path.is_file():
         return None
     try:
-        if path.suffix.lower() == ".parquet":
-            table = pd.read_parquet(path)
-        elif "path" in pd.read_csv(path, nrows=0).columns:
-            text = dict.fromkeys(("path", "record", "leads", "unit"), str)
-            table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-        else:
-            return None
-    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
-        if path.suffix.lower() == ".csv":
-            return None  # no table; the reader of ECGs will name what is wrong
-        raise InputError(f"{path}: {error}") from error
-    if "path" not in table:
-        raise InputError(f"{path}: columns {list(table.columns)}, expected one named path")
-    return table
+        table = UserTable.open(path, FILE_COLUMNS)
+    except UnreadableTableError as error:
+        if path.suffix.lower() in TEXT_SUFFIXES:
+            return None  # the reader of ECGs will name what is wrong
+        raise InputError(str(error)) from error
+    except DatasetError as error:
+        raise InputError(str(error)) from error
+    if "path" in table.columns:
+        return table
+    if path.suffix.lower() in TEXT_SUFFIXES:
+        return None
+    raise InputError(f"{path}: columns {', '.join(table.unknown)}, expected one named path")
 
 
-def _table_entries(file: Path, table: pd.DataFrame, hints: Hints) -> Iterator[Entry]:
-    if "record" in table and (again := table["record"].notna() & table["record"].duplicated()).any():
-        number = int(again.argmax())
-        raise InputError(f"{file}, row {number + 1}: record {table['record'].iloc[number]!r} is there twice")
-    columns = [name for name in table.columns if name in TABLE_COLUMNS]
-    for number in range(1, len(table) + 1):  # one by one: the rows as objects would be a copy of the table
-        given = {name: value for name in columns if not _is_empty(value := table[name].iat[number - 1])}
-        if not isinstance(given.get("path"), str):
-            raise InputError(f"{file}, row {number}: no path, found {table['path'].iat[number - 1]!r}")
-        path = file.parent / given["path"].strip()
-        record = str(given.get("record", Path(given["path"].strip()).with_suffix("").as_posix()))
-        try:
-            entry = Entry(record, str(path), None, replace(hints, **_hints_of(given)))
-            if "row" in given:
-                yield replace(entry, row=_row_of(given["row"]))
-            else:
-                yield from _file_entries(path, record, entry.hints)
-        except (ValueError, TypeError, OverflowError) as error:
-            raise InputError(f"{file}, row {number}: {error}") from error
-
-
-def _row_of(value: Any) -> int:
-    if not 0 <= float(value) < 2**62 or float(value) != int(value):
-        raise ValueError(f"row {value}, expected a whole number from 0")
-    return int(value)
-
-
-def _hints_of(row: dict[Any, Any]) -> dict[str, Any]:
-    own: dict[str, Any] = {name: float(row[name]) for name in ("sampling_rate_hz", "gain_per_mv") if name in row}
-    if "unit" in row:
-        own["unit"] = str(row["unit"])
-    if "leads" in row:
-        own["leads"] = split_leads(row["leads"]) if isinstance(row["leads"], str) else tuple(row["leads"])
-    return own
-
-
-def _is_empty(value: Any) -> bool:
-    """Nothing, NaN, or only blanks; a list is something."""
-    return value is None or (isinstance(value, str) and not value.strip()) or (np.ndim(value) == 0 and pd.isna(value))
-
-
-def split_leads(text: str) -> tuple[str, ...]:
-    """Names of leads as people type them: `I,II,V1` or `I II V1`."""
-    return tuple(text.replace(",", " ").split())
+def _table_entries(table: UserTable, hints: Hints) -> Iterator[Entry]:
+    try:
+        refuse_names_twice(table)
+        for piece in table.pieces():
+            texts, names, rows = table.located(piece)
+            told = {name: piece.values[name] for name in HINT_COLUMNS if name in piece.values}
+            for place, (text, name, row) in enumerate(zip(texts, names, rows, strict=True)):
+                own = {key: values[place] for key, values in told.items() if values[place] is not None}
+                path, record = str(table.file.parent / text), name or without_suffix(os.path.normpath(text))
+                if row is None:
+                    yield from _file_entries(path, record, replace(hints, **own))
+                else:
+                    yield Entry(record if name else f"{record}[{row}]", path, row, replace(hints, **own))
+    except DatasetError as error:
+        raise InputError(str(error)) from error

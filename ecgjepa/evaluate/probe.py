@@ -15,10 +15,12 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64
 from numpy import ndarray
 
+from ecgjepa.data.seen import Seen
 from ecgjepa.data.store import Store
 from ecgjepa.evaluate.bootstrap import bootstrap, percentile_interval
 from ecgjepa.evaluate.features import contract_warnings, embed_rows
 from ecgjepa.evaluate.head import Head, describe_encoder
+from ecgjepa.evaluate.leaks import find_overlap, overlap_warnings
 from ecgjepa.evaluate.logistic import Task
 from ecgjepa.evaluate.metrics import measure
 from ecgjepa.evaluate.protocols import LinearProbe, PaperProbe, decide
@@ -66,6 +68,8 @@ def run_probe(
     progress: bool = True,
     command: str = "",
     checkpoint: str = "",
+    seen: Seen | None = None,
+    allow_overlap: bool = False,
 ) -> ProbeResult:
     """Evaluate a frozen encoder on a labelled store, and the same encoder with random weights beside it.
 
@@ -80,9 +84,12 @@ def run_probe(
         resamples: of the test patients.
         command: what was typed, for the result.
         checkpoint: name of the encoder's run folder or file, for the head.
+        seen: what the encoder was trained on, if that is known.
+        allow_overlap: evaluate on test records that were seen in pretraining, too.
 
     Raises:
         ValueError: encoder and store do not fit, the level is unknown, a split is empty, or a feature is not finite.
+        LeakError: test records or their patients were seen in pretraining.
     """
     started = time.monotonic()
     if task not in ("multilabel", "multiclass") or protocol not in ("strict", "paper"):
@@ -92,6 +99,7 @@ def run_probe(
     warnings = contract_warnings(store.contract, encoder.contract)
     targets = arrange_splits(read_targets(store, level, task), protocol, seed)
     targets = take_training_fraction(targets, label_fraction, seed)
+    overlap = find_overlap(store, targets, seen, allow=allow_overlap)
 
     features: dict[str, Float32[ndarray, "n d"]] = {}
     for name, model in {"pretrained": encoder, "random": random_encoder}.items():
@@ -133,11 +141,17 @@ def run_probe(
         "bootstrap": {"resamples": resamples, "unit": "patient", "seed": seed},
         "models": models,
         "difference": difference,
+        "overlap": overlap,
         "published": [
             {"model": row.model, "value": row.value, "metric": f"AUC, {row.how}", "source": row.source}
             for row in published_numbers(dataset, level, task)
         ],
-        "warnings": [*comparison_warnings(dataset, level, task, _present_records(store), protocol), *warnings, *notes],
+        "warnings": [
+            *comparison_warnings(dataset, level, task, _present_records(store), protocol),
+            *warnings,
+            *overlap_warnings(overlap),
+            *notes,
+        ],
     }
     test_features_ND = features["pretrained"][targets.of("test")]
     about = {key: summary[key] for key in ("dataset", "level", "protocol", "label_fraction", "seed")}

@@ -137,11 +137,11 @@ def _example(run: RunInfo) -> Picture:
         store = Store.open(example.store)
     except StoreError as error:
         return Picture(f"No ECG is drawn, because its store cannot be opened: {error}.")
-    names, row, contract = store.records["record"], example.row, store.contract
-    if not 0 <= row < len(store) or names.iloc[row] != example.record:
+    row, contract = example.row, store.contract
+    if not 0 <= row < len(store) or store.column("record")[row].as_py() != example.record:
         return Picture(f"No ECG is drawn: row {row} of {example.store} is no longer the record {example.record}.")
     figure = ecg_paper(
-        store.signals_mv([row])[0],
+        store.signals_mv([row])[0] * np.float32(example.gain),
         contract.leads,
         contract.sampling_rate_hz,
         example.hidden_patches,

@@ -100,6 +100,7 @@ class Example(BaseModel):
     store: str
     row: int
     record: str
+    gain: float = 1.0
     hidden_patches: list[int]
     patch_seconds: float
 
@@ -114,6 +115,7 @@ class RunInfo(BaseModel):
     seed: int | None = None
     config: dict[str, Any] = {}
     stores: list[StoreEntry] = []
+    warnings: list[str] = []
     started: str | None = None
     finished: str | None = None
     seconds: float | None = None

@@ -86,6 +86,7 @@ def prepare_upload(
         FileExistsError: the folder exists and `overwrite` is False, or it holds anything but a model.
     """
     _repository(repo_id)
+    notes: dict[str, Any]
     if isinstance(encoder_or_path, Encoder):
         network: str = which or "model"
         encoder, notes, results = encoder_or_path, {"provenance": {"network": network}}, []

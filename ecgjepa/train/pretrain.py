@@ -4,6 +4,7 @@ All chance is a function of (seed, step), so that a resumed run equals an unbrok
 """
 
 import hashlib
+import logging
 import platform
 import signal
 import threading
@@ -16,18 +17,24 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch.optim import AdamW
 
-from ecgjepa.checkpoint import CheckpointError, choose_device, describe_model, generator_of, save_model
+from ecgjepa.checkpoint import SEEN, CheckpointError, choose_device, describe_model, generator_of, save_model
 from ecgjepa.config import Config, DataConfig, TrainingConfig
+from ecgjepa.data.amplitude import amplitude_warnings, measure_amplitudes
 from ecgjepa.data.batches import Batches
+from ecgjepa.data.seen import write_seen
 from ecgjepa.data.store import SIGNALS, Store
 from ecgjepa.model.jepa import JEPA
 from ecgjepa.model.transformer import drop_path_scales
 from ecgjepa.schedules import learning_rate, teacher_momentum
 from ecgjepa.train.masking import draw_mask
 from ecgjepa.train.run import Log, Run, now
+
+_log = logging.getLogger(__name__)
 
 _MASK, _DROP_PATH = 1, 2  # streams of chance of one seed
 
@@ -66,7 +73,8 @@ def pretrain(
         raise ValueError("no store to train on: give --store, or a raw folder such as --data-dir-shao")
     rows = [training_rows(store, config.data) for store in stores]
     recipe, contract = config.training, stores[0].contract
-    batches = Batches(stores, rows, recipe.batch_size, recipe.seed)
+    gains = config.data.gains
+    batches = Batches(stores, rows, recipe.batch_size, recipe.seed, weights=config.data.weights, gains=gains)
     steps = recipe.epochs * batches.steps_per_epoch
     warmup_steps = round(recipe.warmup * batches.steps_per_epoch)
     patches = contract.samples // config.model.patch_samples
@@ -84,8 +92,12 @@ def pretrain(
         steps=steps,
         parameters=sum(weight.numel() for weight in model.student.parameters()),
         stores=[_describe_store(store, chosen) for store, chosen in zip(stores, rows, strict=True)],
-        example=_example(stores[0], int(rows[0][0]), config, patches),
+        example=_example(batches, config, patches),
+        **_describe_sources(batches, gains),
     )
+    drawn = batches.draws_per_epoch()
+    used = [(store, chosen) for store, chosen in zip(stores, rows, strict=True) if drawn[store.info["dataset"]]]
+    write_seen(run.path / SEEN, used)
     first_step = restore(run, model, optimizer)
     log = Log(run, first_step=first_step, steps=steps, steps_per_epoch=batches.steps_per_epoch, progress=progress)
     with stop_signal() as stopped, log:
@@ -149,7 +161,8 @@ def training_rows(store: Store, config: DataConfig) -> np.ndarray:
     """Rows of a store that may be trained on: those of no split, or of `train`; all if `include_held_out`."""
     if config.include_held_out:
         return np.arange(len(store))
-    return np.flatnonzero(~store.records["split"].isin(["validation", "test"]))
+    held_out = pc.is_in(store.column("split").cast(pa.string()), pa.array(["validation", "test"]))
+    return np.flatnonzero(~held_out.to_numpy())
 
 
 def make_optimizer(model: JEPA, recipe: TrainingConfig) -> AdamW:
@@ -221,13 +234,29 @@ def _describe_store(store: Store, rows: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _example(store: Store, row: int, config: Config, patches: int) -> dict[str, Any]:
-    """One ECG and the mask of the first step, for the picture of the report."""
+def _describe_sources(batches: Batches, gains: dict[str, float]) -> dict[str, Any]:
+    """How often each source is drawn and how large its ECGs are; the user is told where they differ in scale."""
+    drawn = batches.draws_per_epoch()
+    used = [k for k, store in enumerate(batches.stores) if drawn[store.info["dataset"]]]
+    amplitudes_mv = measure_amplitudes([batches.stores[k] for k in used], [batches.rows[k] for k in used], gains)
+    warnings = amplitude_warnings(amplitudes_mv, gains)
+    for warning in warnings:
+        _log.warning("warning: %s", warning)
+    rounded = {source: round(found_mv, 4) for source, found_mv in amplitudes_mv.items()}
+    return {"draws_per_epoch": drawn, "amplitudes": rounded, "warnings": warnings}
+
+
+def _example(batches: Batches, config: Config, patches: int) -> dict[str, Any]:
+    """The first ECG that may be drawn and the mask of the first step, for the picture of the report."""
     mask = draw_mask(config.mask, patches, generator_of(config.training.seed, 0, _MASK))
+    drawn = batches.draws_per_epoch()
+    stores = zip(batches.stores, batches.rows, strict=True)
+    store, rows = next((store, rows) for store, rows in stores if len(rows) and drawn[store.info["dataset"]])
     return {
         "store": str(store.path.resolve()),
-        "row": row,
-        "record": store.records["record"].iloc[row],
+        "row": int(rows[0]),
+        "record": store.column("record")[int(rows[0])].as_py(),
+        "gain": config.data.gains.get(store.info["dataset"], 1.0),
         "hidden_patches": mask.hidden[0].tolist(),
         "patch_seconds": config.model.patch_samples / store.contract.sampling_rate_hz,
     }

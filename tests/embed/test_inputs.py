@@ -68,7 +68,7 @@ def test_other_columns_of_a_table_may_be_anything(archive: Path) -> None:
 
 def test_names_that_a_table_gives_twice_are_refused(archive: Path) -> None:
     pd.DataFrame({"path": ["a/good0.hea", "a/good1.hea"], "record": ["p", "p"]}).to_csv(archive / "t.csv")
-    with pytest.raises(InputError, match="row 2: record 'p' is there twice"):
+    with pytest.raises(InputError, match="line 3, column record: record 'p' is there twice"):
         list_inputs([archive / "t.csv"])
 
 
@@ -101,21 +101,21 @@ def test_what_leads_nowhere_is_an_error(tmp_path: Path, archive: Path) -> None:
         with pytest.raises(InputError, match=message):
             list_inputs([path])
     pd.DataFrame({"path": ["a/good0.hea", None]}).to_csv(archive / "t.csv", index=False)
-    with pytest.raises(InputError, match=r"t.csv, row 2: no path"):
+    with pytest.raises(InputError, match=r"t.csv, line 3, column path: empty"):
         list_inputs([archive / "t.csv"])
     pd.DataFrame({"path": ["a/good0.hea"], "sampling_rate_hz": ["fast"]}).to_csv(archive / "t.csv", index=False)
-    with pytest.raises(InputError, match=r"row 1: could not convert string to float: 'fast'"):
+    with pytest.raises(InputError, match=r"line 2, column sampling_rate_hz: found 'fast', expected a number"):
         list_inputs([archive / "t.csv"])
     pd.DataFrame({"file": ["a/good0.hea"]}).to_parquet(archive / "t.parquet")
     for cells, message in (
-        ({"row": ["-1"]}, "row -1, expected a whole number"),
-        ({"row": ["1.7"]}, "row 1.7, expected a whole number"),
-        ({"row": ["inf"]}, "row inf, expected a whole number"),
+        ({"row": ["-1"]}, "found -1, expected a whole number"),
+        ({"row": ["1.7"]}, "found 1.7, expected a whole number"),
+        ({"row": ["inf"]}, "found 'inf', expected a number"),
         ({"unit": ["kg"]}, "unit must be one of"),
         ({"leads": ["I I"]}, "leads must be distinct"),
     ):
         pd.DataFrame({"path": ["a/good0.hea"], **cells}).to_csv(archive / "t.csv", index=False)
-        with pytest.raises(InputError, match=f"t.csv, row 1: .*{message}"):
+        with pytest.raises(InputError, match=f"t.csv, line 2, column .*{message}"):
             list_inputs([archive / "t.csv"])
     with pytest.raises(InputError, match="expected one named path"):
         list_inputs([archive / "t.parquet"])

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ecgjepa.data.store import FORMAT, signal_hash
 from ecgjepa.files import write_json
 from ecgjepa.signal import DEFAULT_CONTRACT
 
@@ -17,13 +18,15 @@ CLASSES = ["CD", "MI", "NORM"]
 def write_store(folder: Path, names: list[str]) -> dict[str, int]:
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    np.save(folder / "signals.npy", rng.integers(-900, 900, (len(names), 8, 2500)).astype(np.int16))
+    signals_uv = rng.integers(-900, 900, (len(names), 8, 2500)).astype(np.int16)
+    np.save(folder / "signals.npy", signals_uv)
     table = pd.DataFrame({"record": names, "source": "ptbxl", "patient": names, "flags": [[] for _ in names]})
-    table = table.assign(fold=1, split="train", age=50.0, sex="female")
+    table = table.assign(fold=1, split="train", age=50.0, sex="female", file_state=1)
+    table = table.assign(signal_hash=[signal_hash(signal_uv) for signal_uv in signals_uv])
     table.to_parquet(folder / "records.parquet")
     account = {"candidates": 9, "kept": len(names), "changed": {"resampled": 2}, "flags": {"clipped": 1}}
     account["refused"] = {"short": 4, "file_absent": 9 - len(names) - 4}
-    description = {"format": 1, "dataset": "ptbxl", "contract": DEFAULT_CONTRACT.to_dict(), "levels": {}}
+    description = {"format": FORMAT, "dataset": "ptbxl", "contract": DEFAULT_CONTRACT.to_dict(), "levels": {}}
     write_json(folder / "store.json", {**description, "account": account, "checksums": {}})
     return account
 

@@ -55,9 +55,10 @@ def count_npy(path: Path, name: str) -> int | None:
 
 
 def count_npz(path: Path, name: str) -> int | None:
-    """As `count_npy`, for the key `signal`."""
-    values = _load(path, name)[SIGNAL]
-    return values.shape[0] if values.ndim == 3 else None
+    """As `count_npy`, for the key `signal`, of which no sample is read."""
+    with zipfile.ZipFile(path) as archive:
+        _, shape = _used_members(archive, name)
+    return shape[0] if len(shape) == 3 else None
 
 
 def _recording(
@@ -96,22 +97,25 @@ def _map(path: Path, name: str) -> ndarray:
 
 def _load(path: Path, name: str) -> dict[str, Any]:
     with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if SIGNAL not in members:
-            raise RefusedRecordError(
-                name, "not_an_ecg", f"no key {SIGNAL!r} in the file, found {', '.join(members) or 'none'}"
-            )
-        used = {key: members[key] for key in (SIGNAL, RATE, LEADS, UNIT) if key in members}
-        for key, info in used.items():
-            check_claim(name, info.file_size, info.compress_size, f"key {key}")
-            if key != SIGNAL and info.file_size > MAX_WORDS_BYTES:
-                raise RefusedRecordError(
-                    name, "malformed", f"key {key} has {info.file_size} bytes, expected a few words"
-                )
-        with archive.open(used[SIGNAL]) as file:
-            _check_header(file, used[SIGNAL].file_size, name, f"key {SIGNAL}")
+        used, _ = _used_members(archive, name)
     stat = path.stat()
     return _load_file(str(path), tuple(used), stat.st_ino, stat.st_mtime_ns, stat.st_size)
+
+
+def _used_members(archive: zipfile.ZipFile, name: str) -> tuple[dict[str, zipfile.ZipInfo], tuple[int, ...]]:
+    """The keys that are read, none of which claims more than it holds, and the shape of the samples."""
+    members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    if SIGNAL not in members:
+        raise RefusedRecordError(
+            name, "not_an_ecg", f"no key {SIGNAL!r} in the file, found {', '.join(members) or 'none'}"
+        )
+    used = {key: members[key] for key in (SIGNAL, RATE, LEADS, UNIT) if key in members}
+    for key, info in used.items():
+        check_claim(name, info.file_size, info.compress_size, f"key {key}")
+        if key != SIGNAL and info.file_size > MAX_WORDS_BYTES:
+            raise RefusedRecordError(name, "malformed", f"key {key} has {info.file_size} bytes, expected a few words")
+    with archive.open(used[SIGNAL]) as file:
+        return used, _check_header(file, used[SIGNAL].file_size, name, f"key {SIGNAL}")
 
 
 @functools.lru_cache(maxsize=1)
@@ -121,8 +125,8 @@ def _load_file(path: str, keys: tuple[str, ...], *_identity: int) -> dict[str, A
         return {key: arrays[key] for key in keys}
 
 
-def _check_header(file: Any, held_bytes: int, name: str, what: str) -> None:
-    """Hold the shape in the header of a NumPy array against the bytes that are there."""
+def _check_header(file: Any, held_bytes: int, name: str, what: str) -> tuple[int, ...]:
+    """The shape in the header of a NumPy array, held against the bytes that are there."""
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise RefusedRecordError(
@@ -139,3 +143,4 @@ def _check_header(file: Any, held_bytes: int, name: str, what: str) -> None:
         raise RefusedRecordError(
             name, "unreadable", f"{what} has {held_bytes} bytes, expected {expected} for the shape {shape}"
         )
+    return shape

@@ -1,13 +1,19 @@
-"""WFDB (PhysioNet): a header `.hea` beside its signal files, read by the package `wfdb`; units from the header."""
+"""WFDB (PhysioNet): a header `.hea` beside its signal files; units from the header.
+
+The common layout is read from the bytes (`wfdb_bytes`), all else by the package `wfdb`, after checks of what its header
+claims.
+"""
 
 import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ecgjepa.data.formats.claims import check_claim
 from ecgjepa.data.formats.hints import Hints, calibrate, settle_leads, settle_rate
+from ecgjepa.data.formats.wfdb_bytes import check_sums, read_common
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.signal import Recording
 
@@ -24,8 +30,14 @@ def read_wfdb(path: Path, name: str, hints: Hints) -> Recording:
         hints: only checked: a header says everything.
 
     Raises:
-        RefusedRecordError: `malformed`, `unreadable`, `no_signals`, `unknown_unit`, `uncalibrated` or `contradiction`.
+        RefusedRecordError: `malformed`, `unreadable`, `checksum`, `no_signals`, `unknown_unit`, `uncalibrated` or
+            `contradiction`.
     """
+    return read_common(path, name, hints) or read_any(path, name, hints)
+
+
+def read_any(path: Path, name: str, hints: Hints) -> Recording:
+    """Read a record of any layout with the package `wfdb`; see `read_wfdb`."""
     import wfdb
 
     record_line, file_names = _check_header(path, name)
@@ -35,10 +47,14 @@ def read_wfdb(path: Path, name: str, hints: Hints) -> Recording:
         if not (path.parent / file).exists() and not (path.parent / f"{file}.hea").exists()
     ):
         raise RefusedRecordError(name, "file_absent", f"{absent[0]} is not there, which the header {path.name} names")
+    is_segmented = "/" in record_line.split()[0]
     try:
-        record = wfdb.rdrecord(str(path.with_suffix("")), return_res=32)
+        record = wfdb.rdrecord(str(path.with_suffix("")), return_res=32, physical=is_segmented)
     except ValueError:
         record = _read_with_clean_header(path, record_line, file_names)
+    if record.d_signal is not None:
+        _check_sums(record, name)
+        record.dac(return_res=32, inplace=True)
     if record.p_signal is None or record.n_sig == 0:
         raise RefusedRecordError(name, "no_signals", "the header lists no signals, expected ECG leads")
     if record.p_signal.shape[0] != record.sig_len:
@@ -50,6 +66,13 @@ def read_wfdb(path: Path, name: str, hints: Hints) -> Recording:
     settle_leads(name, leads, hints)
     signal_mv = np.ascontiguousarray(calibrate(name, record.p_signal.T, record.units, hints))
     return Recording(name, signal_mv, leads, rate_hz, tuple(record.comments))
+
+
+def _check_sums(record: Any, name: str) -> None:
+    """What the header says of the samples, where it says it and one frame is one sample."""
+    if max(record.samps_per_frame, default=1) == 1 and not any(record.skew or ()):
+        said = [None if None in (values or [None]) else values for values in (record.init_value, record.checksum)]
+        check_sums(name, record.d_signal.T, tuple(record.sig_name), *said)
 
 
 def _check_header(header: Path, name: str, *, is_segment: bool = False) -> tuple[str, set[str]]:
@@ -75,7 +98,7 @@ def _check_header(header: Path, name: str, *, is_segment: bool = False) -> tuple
     segments = fields[0].partition("/")[2]
     if segments:
         _check_segments(header, name, segments, below, is_segment)
-    elif any(len(words) > 2 and re.match(r"0+(\.0*)?(\D|$)", words[2]) for words in below):
+    elif any(len(words) > 2 and re.match(r"0+(\.0*)?(?![\d.])", words[2]) for words in below):
         raise RefusedRecordError(name, "uncalibrated", "gain 0 in the header: its amplitude is not known")
     _check_claim(header, name, fields, below, is_segmented=bool(segments))
     return lines[0], file_names
@@ -120,4 +143,5 @@ def _read_with_clean_header(header: Path, record_line: str, file_names: set[str]
         for file_name in file_names:
             (Path(folder) / file_name).symlink_to((header.parent / file_name).resolve())
         Path(folder, "record.hea").write_text(text.replace(record_line, clean_line, 1), encoding="utf-8")
-        return wfdb.rdrecord(str(Path(folder, "record")), return_res=32)
+        is_segmented = "/" in record_line.split()[0]
+        return wfdb.rdrecord(str(Path(folder, "record")), return_res=32, physical=is_segmented)
