@@ -32,18 +32,18 @@ from ecgjepa.signal import Recording, SignalContract
 from ecgjepa.units import MV_PER_UNIT
 from ecgjepa.windows import FLAT_MV, PLAUSIBLE_MEDIAN_PEAK_TO_PEAK_MV, standardize
 
-# Of 400 records of PTB-XL, 3 % of the worst leads have more of 50 Hz, none of 60 Hz; 28 % have more of wander.
+# Of 2,620 records of PTB-XL 1.3 % have a lead with more of 50 Hz, 0.04 % of 60 Hz, 29 % with more of wander.
 MAINS_HZ, MAINS_SHARE, WANDER_SHARE = (50, 60), 0.02, 0.5
-# In 400 records of PTB-XL one lead is at a rail for 20 ms; in 99 % of them none is for more than 12 ms.
+# In six of the same records a lead is held at an extreme for 24 to 116 ms; in 99.5 % none is for more than 14 ms.
 CLIPPED_S, SATURATED_S = 0.02, 0.2
-# Rounding makes at most 0.01 in 438 real records; a swapped or inverted lead more than 1.
+# Rounding makes at most 0.01 in the same records; an inverted lead more than 1.
 EINTHOVEN_ERROR = 0.1
 
 # What is noted of a record, in the order of the report, and what it means.
 NOTED = {
     "not_finite": "samples that are no numbers, in any part of the record",
     "flat": "a lead is constant",
-    "clipped": f"a lead is at its largest or smallest value for {1000 * CLIPPED_S:g} ms or more, with steps to it",
+    "clipped": f"a lead is held at its largest or smallest value for {1000 * CLIPPED_S:g} ms or more, with steps to it",
     "saturated": f"the same for {SATURATED_S:g} s or more at once",
     "beyond_store": "samples beyond 32.767 mV, which is all that a store holds",
     **{
@@ -66,7 +66,7 @@ class Findings:
 
     Attributes:
         kind: format of the file by its suffix, `store`, or `none` where there is no file.
-        unit: as a WFDB header states it, else `not stated here`.
+        unit: as a WFDB header states it, `none` where there is no file, else `not stated here`.
         reason, detail: why `prepare` would refuse it; None if it would not.
         sampling_rate_hz, seconds, leads: None where the file could not be read.
         noted: what is odd -> the leads that are, or none where it concerns the record.
@@ -95,7 +95,7 @@ def look_at_file(row: dict[str, Any], contract: SignalContract) -> Findings:
         row: of a listing, see `ecgjepa.data.listing`.
     """
     if row["path"] is None:
-        return Findings("none", reason="file_absent", detail="the table lists it, its file is not there")
+        return Findings("none", "none", reason="file_absent", detail="the table lists it, its file is not there")
     path = os.fsdecode(row["path"])
     about: dict[str, Any] = {"kind": _format_of(path)}
     if path.endswith(".hea"):

@@ -19,7 +19,7 @@ from ecgjepa.leads import LEADS_12
 PAGE = "page.html"
 # Of the picture, in its own units. A source has one thin bar in every lead.
 LEFT, RIGHT, TOP, BAR, GAP, COLOURS = 48, 780, 26, 9, 9, 6
-TICKS_MV = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+TICKS_MV = (1e-4, 1e-3, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def scale_warnings(audit: Audit, ranges: list[Range]) -> list[str]:
         if max(factor, 1 / factor) > AMPLITUDE_FACTOR:
             way = "larger" if factor > 1 else "smaller"
             lines.append(
-                f"{source} is {max(factor, 1 / factor):.2g} times {way} in amplitude than {reference} "
+                f"{source} is {_times(max(factor, 1 / factor))} times {way} in amplitude than {reference} "
                 f"({known[source]:,} and {known[reference]:,} records). Unless their patients differ so, one of them "
                 "is not in the unit that it claims."
             )
@@ -184,3 +184,7 @@ def same_lines(audit: Audit) -> list[str]:
         more = f" and {count - len(names)} more" if count > len(names) else ""
         lines.append(" = ".join(names) + more)
     return lines
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2g}" if factor < 10 else f"{factor:,.0f}"

@@ -50,6 +50,7 @@ def describe_training(folder: Path) -> dict[str, Any] | None:
             "mask": {**mask, "scale": list(MaskConfig(**mask).share)} if mask else {},
             "recipe": config.get("training", {}),
             "include_held_out": config.get("data", {}).get("include_held_out", False),
+            **{name: config["data"][name] for name in ("weights", "gains") if config.get("data", {}).get(name)},
             "stores": [
                 {"name": PurePath(store["path"]).name} | {name: store[name] for name in STORE if name in store}
                 for store in run.get("stores", [])

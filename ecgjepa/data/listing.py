@@ -163,7 +163,11 @@ def name_hashes(names: pa.ChunkedArray | pa.Array) -> UInt64[ndarray, "n"]:
     """64 bits per name: of ten million names two are alike with a chance of 3 in a million."""
     from pandas.util import hash_array
 
-    return hash_array(np.asarray(names.to_pylist(), dtype=object), categorize=False)
+    hashes = [
+        hash_array(np.asarray(names.slice(start, PIECE).to_pylist(), dtype=object), categorize=False)
+        for start in range(0, len(names), PIECE)  # as objects, ten million names are a gigabyte
+    ]
+    return np.concatenate([np.array([], np.uint64), *hashes])
 
 
 def checked_pieces(listing: Listing, folder: Path | str, *, with_states: bool = True) -> Iterator[pa.Table]:

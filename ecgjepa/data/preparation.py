@@ -1,6 +1,7 @@
 """One call of `prepare`: from a listing, a building folder and perhaps a store to the store as it should be."""
 
 import shutil
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -134,7 +135,6 @@ class Preparation:
         }
         schema = records_schema(levels)
         write_records(folder / RECORDS, self.job["dataset"], schema, self.building.rows(), store)
-        hashes = pq.read_table(folder / RECORDS, columns=["signal_hash"])["signal_hash"]
         now = datetime.now(UTC).isoformat(timespec="seconds")
         description = {
             "format": FORMAT,
@@ -143,7 +143,7 @@ class Preparation:
             "levels": levels,
             "account": account,
             "source": {**self.job, "additions": plan["number"]},
-            "checksums": {SIGNALS: digest_of(hashes.to_pylist()), RECORDS: sha256_of(folder / RECORDS)},
+            "checksums": {SIGNALS: digest_of(_signal_hashes(folder / RECORDS)), RECORDS: sha256_of(folder / RECORDS)},
             "versions": {name: version(name) for name in ("wfdb", "numpy", "scipy")} | {"ecgjepa": ecgjepa.__version__},
             "created": now if store is None else store.info["created"],
             "changed": now,
@@ -179,3 +179,10 @@ class Preparation:
                 shutil.rmtree(self._replaced)
             else:
                 self._replaced.rename(self.out)
+
+
+def _signal_hashes(records: Path) -> Iterator[bytes]:
+    """In the order of the rows, some thousands at a time."""
+    with pq.ParquetFile(records) as file:
+        for batch in file.iter_batches(columns=["signal_hash"]):
+            yield from batch.column(0).to_pylist()

@@ -18,10 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -30,6 +29,9 @@ from numpy import ndarray
 
 from ecgjepa.data.signal_file import SignalFile
 from ecgjepa.signal import SignalContract
+
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import, and of no use to workers that write chunks
 
 FORMAT = 2
 UV_PER_MV = 1000.0
@@ -101,11 +103,13 @@ class Store:
         return np.memmap(file.path, np.dtype("<i2"), "r", file.offset, file.shape)
 
     @cached_property
-    def records(self) -> pd.DataFrame:
+    def records(self) -> "pd.DataFrame":
         """N rows, see the module's text, as objects in memory; `labels_<level>` and `flags` are lists, or None.
 
         Of large stores `column` costs less.
         """
+        import pandas as pd
+
         names = [name for name in self._columns() if name not in BOOKKEEPING]
         try:
             records = pd.read_parquet(self.path / RECORDS, columns=names).iloc[: len(self)].copy()
@@ -114,7 +118,7 @@ class Store:
         for name in names:
             if name == "flags" or name.startswith("labels_"):
                 records[name] = self.column(name).to_pylist()
-        return records
+        return records.astype({"fold": "Int64"})  # pandas would make floats of them where some are missing
 
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of the table, N values as they lie in the file.
@@ -165,6 +169,8 @@ class Store:
         """
         if missing := [name for name in (RECORDS, SIGNALS) if name not in self.info["checksums"]]:
             raise StoreError(f"store {self.path}: no checksum of {', '.join(missing)} in {DESCRIPTION}")
+        if pq.read_metadata(self.path / RECORDS).num_rows > len(self):
+            raise StoreError(f"store {self.path}: an addition to it is not finished; run `ecgjepa prepare` again")
         if (found := sha256_of(self.path / RECORDS)) != (expected := self.info["checksums"][RECORDS]):
             raise StoreError(f"store {self.path}: SHA-256 of {RECORDS} is {found}, expected {expected}")
         hashes = self.column("signal_hash").to_pylist()

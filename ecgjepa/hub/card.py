@@ -143,7 +143,12 @@ def _data(training: Any) -> str:
         if training.get("include_held_out")
         else "Records that a store marks as validation or test were not trained on."
     )
-    return f"{_wide(rows)}\n\n{held_out}"
+    mixed = "".join(
+        f" {what}: {', '.join(f'{source} {value:g}' for source, value in training[key].items())}."
+        for key, what in (("weights", "Drawn by weights"), ("gains", "Amplitudes multiplied by"))
+        if training.get(key)
+    )
+    return f"{_wide(rows)}\n\n{held_out}{mixed}"
 
 
 def _training(notes: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ import pytest
 from ecgjepa.data import building as building_module
 from ecgjepa.data import chunks, preparation
 from ecgjepa.data.prepare import prepare
-from ecgjepa.data.store import Store
+from ecgjepa.data.store import Store, StoreError
 from tests.data.archives import smooth_signal, write_ptbxl, write_wfdb
 
 
@@ -141,6 +141,9 @@ def test_an_addition_that_was_interrupted_goes_on_and_the_store_is_whole_meanwhi
             again(data, out)
     assert out.with_name("store.building").exists()
     meanwhile = Store.open(out)
+    if where == "description":
+        with pytest.raises(StoreError, match="an addition to it is not finished"):
+            meanwhile.verify()
     assert len(meanwhile) == (12 if where == "in place" else 4)
     assert all(np.array_equal(rows(meanwhile)[name], signal_uv) for name, signal_uv in before.items())
     assert again(data, out).info["checksums"] == expected

@@ -168,6 +168,17 @@ def test_records_are_a_table_of_objects_and_columns_are_not(store: Store) -> Non
         store.column("labels_all")
 
 
+@pytest.mark.parametrize("folds", [[None] * 12, [3, None] * 6, range(12)], ids=["none", "some", "all"])
+def test_folds_are_whole_numbers_whoever_wrote_the_table(tmp_path: Path, folds: list) -> None:
+    store = write_store(tmp_path / "a", 12)
+    table = pq.read_table(store.path / RECORDS).replace_schema_metadata(None)  # without what pandas notes there
+    fold = pa.array(folds, pa.int64())
+    rewrite(store, table.set_column(table.schema.get_field_index("fold"), "fold", fold))
+    found = Store.open(store.path).records["fold"]
+    assert found.dtype == "Int64"
+    assert [None if pd.isna(value) else value for value in found] == list(folds)
+
+
 def test_labels_that_are_none_stay_none(store: Store) -> None:
     table = pq.read_table(store.path / RECORDS)
     labels = pa.array([None, ["a", "b"], *[[]] * 598], pa.list_(pa.string()))
