@@ -18,6 +18,8 @@ LIMB_LEADS = {
 
 _CANONICAL = {lead.upper(): lead for lead in LEADS_12}
 _CANONICAL |= {prefix + lead: lead for prefix in ("D", "ML") for lead in ("I", "II", "III")}
+# No name of a lead is as long; a search in a million blanks would take minutes.
+MAX_NAME = 200
 # What files put before and after the name of a lead. A hyphen with a space before it is a sign: `ECG -aVR` is inverted.
 _PREFIX = re.compile(r"^(?:MDC_ECG_LEAD_|(?:(?:LEAD|ECG|EKG)(?:[ .:_]+|-)?)+)")
 _SUFFIX = re.compile(r"(?:-REF|, AUGMENTED VOLTAGE, (?:RIGHT|LEFT|FOOT)|\s*\((?:EINTHOVEN|GOLDBERGER|WILSON)\))$")
@@ -31,5 +33,7 @@ def canonical_lead(name: str) -> str | None:
     databases), `V1-REF`, `MDC_ECG_LEAD_V1` (ISO/IEEE 11073), `Lead I (Einthoven)` and
     `aVR, augmented voltage, right` (DICOM). Not understood on purpose: an inverted lead such as `-aVR` or `ECG -aVR`.
     """
+    if len(name) > MAX_NAME:
+        return None
     key = _SUFFIX.sub("", _PREFIX.sub("", name.strip().upper()))
     return _CANONICAL.get(key)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ecgjepa.cli.engine import choose_engine, engine_options
 from ecgjepa.cli.flags import ENCODER, HEADS
 from ecgjepa.cli.main import main
 
@@ -39,11 +40,16 @@ SHOWN = 10
     help="Of the matrix products; see docs/embedding.md for what each costs.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows that run at once.")
-@click.option("--device", default="auto", show_default=True)
-@click.option("--workers", type=click.IntRange(0), help="Processes that read ahead; on a CPU none, else one per core.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda; on Ray auto is cpu.")
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Processes that read ahead; on a CPU none, else one per core. On Ray: tasks at once, if not all it can.",
+)
 @click.option(
     "--threads", type=click.IntRange(1), help="Of the matrix products on a CPU; on a busy machine take fewer."
 )
+@engine_options
 @click.option("--sampling-rate-hz", type=float, help="Of files that do not say it.")
 @click.option("--leads", help="Of files that do not say them: I,II,V1,...")
 @click.option("--unit", help="Of files that do not say it: mV, uV, V, nV, or adc with --gain-per-mv.")
@@ -63,6 +69,8 @@ def embed(
     device: str,
     workers: int | None,
     threads: int | None,
+    engine: str,
+    ray_address: str | None,
     sampling_rate_hz: float | None,
     leads: str | None,
     unit: str | None,
@@ -78,6 +86,12 @@ def embed(
     from ecgjepa.embed.pipeline import check_out
 
     check_out(out, overwrite)
+    if engine == "ray" and threads not in (None, 1):
+        raise click.UsageError("--threads goes with --engine local: on Ray every task has one thread")
+    if engine == "ray" and device not in ("auto", "cpu", "cuda"):
+        raise click.UsageError(f"--device {device}: on Ray expected cpu or cuda")
+    gpus = 1 if device == "cuda" else 0
+    elsewhere = choose_engine(engine, ray_address, workers or None, gpus=gpus)
     import torch
 
     from ecgjepa.checkpoint import choose_device, load_encoder
@@ -87,7 +101,10 @@ def embed(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    processor = choose_device(device)
+    if elsewhere is not None:
+        processor, workers = torch.device("cuda" if gpus else "cpu"), workers or os.cpu_count() or 1
+    else:
+        processor = choose_device(device)
     if workers is None:
         workers = 0 if processor.type == "cpu" else min(os.cpu_count() or 1, 16)
     try:
@@ -105,6 +122,7 @@ def embed(
             workers=workers,
             overwrite=overwrite,
             source=ckpt,
+            engine=elsewhere,
         )
     except KeyboardInterrupt:
         click.echo(f"\nstopped; the same command goes on from {out}.parts", err=True)

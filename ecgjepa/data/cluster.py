@@ -31,6 +31,7 @@ ATTEMPTS = 5
 TASK_PIECES = 8
 # Of a Ray that is started here: numbers and results are all that goes through it.
 OBJECT_STORE_BYTES = 100_000_000
+CONNECT_SECONDS = 10
 NOT_INSTALLED = "Ray is not installed: pip install 'ecgjepa[cluster]'"
 
 
@@ -38,8 +39,9 @@ def ray_engine(address: str | None = None, *, tasks: int | None = None, gpus: fl
     """An engine for `prepare` and `embed_files` that hands pieces to Ray Data, one processor each.
 
     Args:
-        address: of a running cluster, `HOST:PORT` or `auto`. None starts Ray on this machine, with as many processors
-            as there are workers, and ends it afterwards. A Ray that this process uses already is used and left.
+        address: of a running cluster that this machine is a node of, `HOST:PORT` or `auto`. None starts Ray here, with
+            as many processors as there are workers, and ends it afterwards. A Ray that this process uses already is
+            used and left.
         tasks: pieces at once at most; as many as there are processors (or GPUs) if None.
         gpus: of each piece; the pieces then run in processes that stay, so that a model is loaded once in each.
 
@@ -80,6 +82,8 @@ def _connected(address: str | None, processors: int) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address is not None:
+        _check_address(address)
     options: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": False}
     if address is None:
         # Not a cluster that happens to run here, nor one that the environment names: those are asked for.
@@ -99,6 +103,19 @@ def _connected(address: str | None, processors: int) -> Iterator[None]:
         ray.shutdown()
         if is_main and on_term is not None:
             signal.signal(signal.SIGTERM, on_term)
+
+
+def _check_address(address: str) -> None:
+    """Found out at once: Ray itself tries for three minutes."""
+    host, _, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if "//" in host or not host or not port.isdecimal():
+        raise ClusterError(f"Ray's address {address!r}: expected HOST:PORT, as `ray start --head` says it, or auto")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ClusterError(f"no Ray at {address}: {error}") from error
 
 
 @contextmanager
@@ -151,7 +168,7 @@ def _on_node(work: Work, numbers: list[int], folders: list[Path], token: str) ->
 
         return {"position": position, "outcome": run_piece(packed_work, numbers[position])}
 
-    return on_node
+    return inspect.unwrap(on_node)  # what a checker of annotations wraps around it cannot be sent
 
 
 def run_piece(packed_work: bytes, number: int) -> bytes:
@@ -207,15 +224,9 @@ def _stream(
     with _quiet_context():
         pieces = ray.data.range(count, override_num_blocks=-(-count // together))
         if gpus:
-
-            class OnNode:
-                """A process that stays."""
-
-                def __call__(self, row: dict[str, Any]) -> Any:
-                    return on_node(row)
-
+            staying = type("Staying", (), {"__call__": lambda self, row: on_node(row)})
             stay = ray.data.ActorPoolStrategy(min_size=1, max_size=places)
-            done = pieces.map(OnNode, compute=stay, num_gpus=gpus)
+            done = pieces.map(staying, compute=stay, num_gpus=gpus)
         else:
             done = pieces.map(on_node, compute=ray.data.TaskPoolStrategy(places if is_limited else None), num_cpus=1)
         blocks = iter(done.iter_batches(batch_size=None, prefetch_batches=0, batch_format="pyarrow"))

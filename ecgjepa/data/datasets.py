@@ -12,6 +12,8 @@ from typing import Any
 
 import pandas as pd
 
+from ecgjepa.data.formats.claims import check_claim
+from ecgjepa.data.formats.hdf5 import own_data_set
 from ecgjepa.data.labels import (
     CODE15_CLASSES,
     CPSC2018_CLASSES,
@@ -45,6 +47,7 @@ def list_ptbxl(folder: Path) -> Listing:
     """PTB-XL (Wagner et al. 2020): two tables and `records500/`; folds 9 and 10 are validation and test."""
     expected = ["patient_id", "age", "sex", "scp_codes", "strat_fold", "filename_hr"]
     table = _read_csv(folder, "ptbxl_database.csv", expected)
+    _check_ptbxl(table)
     if (unknown := ~table["strat_fold"].isin(PTBXL_SPLITS)).any():
         first = table[unknown].iloc[0]
         raise DatasetError(
@@ -75,6 +78,15 @@ def list_ptbxl(folder: Path) -> Listing:
         columns[f"labels_{level}"] = [labels_of(codes) for codes in codes_of]
     classes: dict[str, list[str] | None] = {level: sorted(set(each.values())) for level, each in levels.items()}
     return Listing.of_columns("ptbxl", columns, classes, folder=folder)
+
+
+def _check_ptbxl(table: pd.DataFrame) -> None:
+    for column in ("strat_fold", "age", "sex"):
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            raise DatasetError(f"ptbxl_database.csv, column {column}: of type {table[column].dtype}, expected numbers")
+    for column in ("scp_codes", "filename_hr"):
+        if not table[column].map(lambda cell: isinstance(cell, str)).all():
+            raise DatasetError(f"ptbxl_database.csv, column {column}: a cell is empty or a number, expected texts")
 
 
 def list_shaoxing(folder: Path) -> Listing:
@@ -174,6 +186,9 @@ def _wfdb_records(headers: list[Path]) -> dict[str, Any]:
 def _present(folder: Path, files: list[str]) -> list[str | None]:
     """Whole paths, None for those that are not there; each folder is read once, not asked for every file."""
     parts = [file.rpartition("/") for file in files]
+    for file in files:
+        if os.path.isabs(file) or os.path.normpath(file).startswith("..") or not file.isprintable():
+            raise DatasetError(f"the table names the file {file[:200]!r}, expected one below {folder}")
     there = {
         place: {entry.name for entry in os.scandir(folder / place)} if (folder / place).is_dir() else set()
         for place in {place for place, _, _ in parts}
@@ -189,13 +204,16 @@ def _patients(ids: pd.Series, records: Iterable[str]) -> list[str]:
 
 
 def _exam_ids(part: Path) -> list[int] | None:
-    """Exam id of every tracing of a part file; None if they cannot be read, or are not one for each."""
+    """Exam id of every tracing of a part file; None if they cannot be read, are elsewhere, or are not one for each."""
     import h5py
 
     try:
         with h5py.File(part, "r") as file:
-            exam_ids = [int(exam_id) for exam_id in file["exam_id"][:]]
-            return exam_ids if len(exam_ids) == len(file["tracings"]) else None
+            exam_ids, tracings = own_data_set(file, "exam_id"), own_data_set(file, "tracings")
+            if exam_ids is None or tracings is None or exam_ids.shape != tracings.shape[:1]:
+                return None
+            check_claim(part.stem, 8 * len(exam_ids), exam_ids.id.get_storage_size(), "exam_id")
+            return [int(exam_id) for exam_id in exam_ids[:]]
     except (OSError, KeyError, RuntimeError, TypeError, ValueError):
         return None
 
@@ -209,5 +227,5 @@ def _read_csv(folder: Path, name: str, expected: list[str], index_col: int | Non
     except (ValueError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read as a table: {error}") from error
     if missing := [column for column in expected if column not in table.columns]:
-        raise DatasetError(f"{path} lacks the columns {missing}, found {list(table.columns)}")
+        raise DatasetError(f"{path} lacks the columns {missing}, found {str(list(table.columns))[:500]}")
     return table

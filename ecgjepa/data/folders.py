@@ -134,13 +134,20 @@ def _names(path: str) -> tuple[list[str], list[str], set[str]]:
     files, folders, links = [], [], set()
     with os.scandir(path) as entries:
         for entry in entries:
-            if not entry.is_dir():
+            if not _is_folder(entry):
                 files.append(entry.name)
                 continue
             folders.append(entry.name)
             if entry.is_symlink():
                 links.add(entry.name)
     return sorted(files), sorted(folders), links
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, which is refused by name if it is called like an ECG
+        return False
 
 
 def _folders_to_search(

@@ -82,10 +82,10 @@ def read_scp_codes(text: str) -> tuple[str, ...]:
             codes = json.loads(text.replace("'", '"'))  # much the same language, and read ten times faster
         except ValueError:
             codes = ast.literal_eval(text)
-    except (SyntaxError, ValueError, TypeError) as error:
-        raise ValueError(f"scp_codes {text!r}, expected the form {{'NORM': 100.0}}") from error
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:  # the last for endless brackets
+        raise ValueError(f"scp_codes {text[:200]!r}, expected the form {{'NORM': 100.0}}") from error
     if not isinstance(codes, dict):
-        raise ValueError(f"scp_codes {text!r}, expected the form {{'NORM': 100.0}}")
+        raise ValueError(f"scp_codes {text[:200]!r}, expected the form {{'NORM': 100.0}}")
     return tuple(codes)
 
 

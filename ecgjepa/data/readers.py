@@ -17,6 +17,11 @@ from ecgjepa.data.formats.xml import read_xml
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.signal import Recording
 
+# A name of a lead has some letters; body surface maps have some hundred leads.
+MAX_LEAD_NAME, MAX_LEADS = 200, 1000
+# What is told of a refusal stays a line that a table can hold.
+MAX_DETAIL = 400
+
 __all__ = ["CODE15_LEADS", "MANY_SUFFIXES", "NO_HINTS", "SUFFIXES", "Hints", "count_records", "read"]
 
 # One record a file.
@@ -64,14 +69,16 @@ def read(path: Path | str, row: int | None = None, name: str | None = None, hint
     suffix = _suffix(path)
     stem = path.name[: len(path.name) - len(suffix)]
     name = name or (stem if row is None else f"{stem}[{row}]")
-    path, suffix = _locate(path, suffix, name)
     try:
+        path, suffix = _locate(path, suffix, name)
         if suffix in _MANY:
-            return _MANY[suffix](path, row, name, hints)
+            return _checked(_MANY[suffix](path, row, name, hints))
         if row is not None:
             raise RefusedRecordError(name, "malformed", f"row {row} of a {suffix} file, which holds one record")
-        return _SINGLE[suffix](path, name, hints)
-    except (RefusedRecordError, MemoryError):
+        return _checked(_SINGLE[suffix](path, name, hints))
+    except RefusedRecordError as refusal:
+        raise _in_one_line(refusal) from refusal.__cause__
+    except MemoryError:
         raise
     except Exception as error:  # a library raises whatever a broken file makes it run into; the record is named
         raise _unreadable(name, suffix, error) from error
@@ -81,14 +88,20 @@ def count_records(path: Path | str) -> int | None:
     """How many records a file holds, if it is one that may hold many; None for one record a file.
 
     Raises:
-        RefusedRecordError: the file cannot be read, or is of no known format.
+        RefusedRecordError: the file cannot be read, is of no known format, or holds none.
     """
     path = Path(path)
     name = path.stem
-    path, suffix = _locate(path, _suffix(path), name)
+    suffix = _suffix(path)
     try:
-        return _COUNT[suffix](path, name) if suffix in _COUNT else None
-    except (RefusedRecordError, MemoryError):
+        path, suffix = _locate(path, suffix, name)
+        count = _COUNT[suffix](path, name) if suffix in _COUNT else None
+        if count == 0:
+            raise RefusedRecordError(name, "no_signals", f"{path.name} holds 0 records, expected some")
+        return count
+    except RefusedRecordError as refusal:
+        raise _in_one_line(refusal) from refusal.__cause__
+    except MemoryError:
         raise
     except Exception as error:  # as in `read`
         raise _unreadable(name, suffix, error) from error
@@ -123,6 +136,32 @@ def _locate(path: Path, suffix: str, name: str) -> tuple[Path, str]:
 
 
 def _unreadable(name: str, suffix: str, error: Exception) -> RefusedRecordError:
-    kind = "the signal file, or its header," if suffix == ".hea" else f"the {suffix} file"
+    kind = {".hea": "the signal file, or its header,", "": "the file"}.get(suffix, f"the {suffix} file")
     first = (str(error).splitlines() or [""])[0][:200]
-    return RefusedRecordError(name, "unreadable", f"{kind} is cut or damaged: {type(error).__name__}: {first}")
+    found = f"{kind} is cut or damaged: {type(error).__name__}: {first}"
+    return _in_one_line(RefusedRecordError(name, "unreadable", found))
+
+
+def _checked(recording: Recording) -> Recording:
+    """What no reader may return."""
+    leads, samples = recording.signal_mv.shape
+    if not leads or not samples:
+        found = f"{leads} leads of {samples} samples, expected an ECG"
+        raise RefusedRecordError(recording.name, "no_signals", found)
+    longest = max(map(len, recording.leads))
+    if leads > MAX_LEADS or longest > MAX_LEAD_NAME:
+        raise RefusedRecordError(
+            recording.name,
+            "malformed",
+            f"{leads} leads, a name of {longest} characters, expected at most {MAX_LEADS} and {MAX_LEAD_NAME}",
+        )
+    return recording
+
+
+def _in_one_line(refusal: RefusedRecordError) -> RefusedRecordError:
+    """The same refusal; what a file says is shown, whatever signs and lengths it has."""
+    detail = " ".join(refusal.detail[: 2 * MAX_DETAIL].split())
+    shown = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in detail)
+    if len(shown) > MAX_DETAIL:
+        shown = f"{shown[:MAX_DETAIL]} ..."
+    return refusal if shown == refusal.detail else RefusedRecordError(refusal.record, refusal.reason, shown)

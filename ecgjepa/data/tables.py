@@ -22,6 +22,7 @@ from ecgjepa.data.listing import PIECE, DatasetError
 TEXT_SUFFIXES = frozenset({".csv", ".tsv"})
 TABLE_SUFFIXES = TEXT_SUFFIXES | {".parquet"}
 SEPARATORS = ",;\t"
+MAX_COLUMNS = 10_000
 # Of text, read at once.
 BLOCK_BYTES = 2**20
 # What a row may tell of the file, see `ecgjepa.data.formats.hints.Hints`.
@@ -78,6 +79,9 @@ class UserTable:
             expected = ", ".join(sorted(TABLE_SUFFIXES))
             raise UnreadableTableError(f"{file}: suffix {file.suffix!r}, expected one of {expected}")
         names, separator = _heading(file)
+        if len(names) > MAX_COLUMNS or any("\0" in name for name in names):
+            found = f"{len(names)} columns" if len(names) > MAX_COLUMNS else "NUL bytes in the names of the columns"
+            raise UnreadableTableError(f"{file}: {found}, expected UTF-8 and at most {MAX_COLUMNS} columns")
         wanted, columns, unknown = set(only), dict[str, str](), []
         for spelled in names:
             ours = _our_name(spelled)
@@ -207,7 +211,7 @@ def _heading(file: Path) -> tuple[list[str], str | None]:
             separator = max(SEPARATORS, key=line.count)
             text.seek(0)
             return next(csv.reader(text, delimiter=separator), []), separator
-    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError, csv.Error) as error:  # OSError: a footer that is none
         raise UnreadableTableError(f"{file} cannot be read as a table of UTF-8: {error}") from error
 
 

@@ -5,17 +5,16 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxtyping import Int64
-from numpy import ndarray
 from torch.utils.data import DataLoader, Dataset
 
 from ecgjepa.data.readers import read
 from ecgjepa.data.store import DESCRIPTION, Store
-from ecgjepa.embed.entries import Entries, Entry
+from ecgjepa.embed.entries import Entry
+from ecgjepa.embed.listed import ListedEntries
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.model.embedding import Windows, take_embeddable
 from ecgjepa.signal import Recording, SignalContract
@@ -73,17 +72,20 @@ def _open_store(path: str) -> Store:
 
 
 class Reader(Dataset[list[tuple[Entry, list[Window] | Refusal]]]):
-    """Runs of entries, read when they are asked for."""
+    """Pieces of runs of entries, read when they are asked for."""
 
-    def __init__(self, entries: Entries, order: Int64[ndarray, "n"], job: ReadingJob) -> None:
-        self.entries, self.order, self.job = entries, order, job
+    def __init__(self, listed: ListedEntries, runs: Sequence[int], job: ReadingJob) -> None:
+        self.listed, self.runs, self.job = listed, runs, job
+        self.pieces = -(-listed.length(0) // job.at_once) if listed.runs else 0  # of a run; the last may have fewer
 
     def __len__(self) -> int:
-        return -(-len(self.order) // self.job.at_once)
+        return len(self.runs) * self.pieces
 
-    def __getitem__(self, run: int) -> list[tuple[Entry, list[Window] | Refusal]]:
-        some = self.order[run * self.job.at_once : (run + 1) * self.job.at_once]
-        entries = [self.entries[int(place)] for place in some]
+    def __getitem__(self, number: int) -> list[tuple[Entry, list[Window] | Refusal]]:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        run, piece = divmod(number, self.pieces)
+        entries = self.listed.take(self.runs[run], piece * self.job.at_once, self.job.at_once)
         return [(entry, read_windows(entry, self.job)) for entry in entries]
 
 
@@ -100,20 +102,19 @@ def _begin_worker(parent: int, _number: int) -> None:
 
 
 def read_all(
-    entries: Entries, order: Int64[ndarray, "n"], job: ReadingJob, workers: int
+    listed: ListedEntries, runs: Sequence[int], job: ReadingJob, workers: int
 ) -> Iterator[tuple[Entry, list[Window] | Refusal]]:
-    """Entries with their windows or their refusal, in the order given.
+    """Entries of the runs given with their windows or their refusal, in order.
 
     Args:
-        order: places among the entries.
         workers: processes that read ahead; 0 reads in this one.
     """
     loader = DataLoader(
-        Reader(entries, order, job),
+        Reader(listed, runs, job),
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,  # a fork would cut off the threads of torch and h5py
         worker_init_fn=functools.partial(_begin_worker, os.getpid()),
     )
-    for run in loader:
-        yield from run
+    for piece in loader:
+        yield from piece

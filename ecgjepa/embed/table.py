@@ -1,6 +1,8 @@
 """The table of embeddings as it grows: parts that are whole or not there, joined into one Parquet file at the end.
 
     OUT.parts/plan.json        what is embedded, and how
+              entries.arrow    the entries, see `ecgjepa.embed.listed`
+              model/           the encoder, if other machines need it
               00000000.parquet the embeddings of a run of entries; its metadata names the entries and what was refused
     OUT                        all parts, one after the other
     OUT.failed.csv             every entry without an embedding, with the reason
@@ -26,6 +28,7 @@ from jaxtyping import Float32
 from numpy import ndarray
 
 from ecgjepa.embed.entries import FAILED_SUFFIX, Entry, printable
+from ecgjepa.embed.listed import ListedEntries
 from ecgjepa.files import atomic_path, write_json
 
 PLAN = "plan.json"
@@ -103,26 +106,13 @@ class Parts:
         ]
         return ", ".join(f"{key} was {plans[0].get(key)!r}, is {plans[1][key]!r}" for key in changed)
 
-    def file(self, number: int) -> Path:
-        """Where a part is, or will be."""
-        return self.folder / f"{number:08d}.parquet"
-
-    def is_done(self, number: int, entries: list[Entry]) -> bool:
+    def is_done(self, number: int, listed: ListedEntries) -> bool:
         """True if the part is there and holds these entries, from files that have not changed since."""
-        file = self.file(number)
         try:
-            return pq.read_metadata(file).metadata.get(_ENTRIES) == _fingerprint(entries)
+            metadata = pq.read_metadata(part_file(self.folder, number)).metadata
         except (OSError, pa.ArrowException):  # not there, or cut
             return False
-
-    @contextmanager
-    def write(self, number: int, entries: list[Entry]) -> Iterator["PartWriter"]:
-        """A part, row group by row group; it is there when the block has ended well."""
-        fingerprint = _fingerprint(entries)  # before they are read: what changes meanwhile is read again
-        with atomic_path(self.file(number)) as temporary, pq.ParquetWriter(temporary, self.schema) as writer:
-            part = PartWriter(writer)
-            yield part
-            writer.add_key_value_metadata({_ENTRIES: fingerprint, _FAILED: json.dumps(part.failed).encode()})
+        return metadata.get(_ENTRIES) == _fingerprint(listed.take(number))
 
     def join(self, count: int) -> tuple[int, list[tuple[Any, ...]]]:
         """Write the table and the list of failures; the rows of the table, and the failures.
@@ -131,7 +121,7 @@ class Parts:
         """
         rows, failed = 0, []
         for number in range(count):
-            metadata = pq.read_metadata(self.file(number))
+            metadata = pq.read_metadata(part_file(self.folder, number))
             rows += metadata.num_rows
             failed += [tuple(line) for line in json.loads(metadata.metadata[_FAILED])]
         if failed:
@@ -142,7 +132,7 @@ class Parts:
         if rows:
             schema = self.schema.with_metadata({_DESCRIPTION: json.dumps(self.plan).encode()})
             with atomic_path(self.out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
-                for table in _in_large_groups(self.file(number) for number in range(count)):
+                for table in _in_large_groups(part_file(self.folder, number) for number in range(count)):
                     writer.write_table(table.cast(schema))
         else:
             self.out.unlink(missing_ok=True)
@@ -161,6 +151,21 @@ def _in_large_groups(files: Iterable[Path]) -> Iterator[pa.Table]:
                     waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
+
+
+def part_file(folder: Path, number: int) -> Path:
+    """Where a part is, or will be."""
+    return folder / f"{number:08d}.parquet"
+
+
+@contextmanager
+def write_part(file: Path, schema: pa.Schema, entries: list[Entry]) -> Iterator["PartWriter"]:
+    """A part, row group by row group; it is there when the block has ended well."""
+    fingerprint = _fingerprint(entries)  # before they are read: what changes meanwhile is read again
+    with atomic_path(file) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+        part = PartWriter(writer)
+        yield part
+        writer.add_key_value_metadata({_ENTRIES: fingerprint, _FAILED: json.dumps(part.failed).encode()})
 
 
 class PartWriter:

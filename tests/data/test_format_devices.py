@@ -199,7 +199,7 @@ def test_muse(tmp_path: Path) -> None:
         ("<LeadSampleCountTotal>1000<", "<LeadSampleCountTotal>999<", "malformed"),
         ("<LeadByteCountTotal>2000<", "<LeadByteCountTotal>1<", "malformed"),
         ("LeadSampleSize>2", "LeadSampleSize>4", "malformed"),
-        (f"CRC32>{zlib.crc32(COUNTS[11].tobytes())}<", "CRC32>1<", "malformed"),
+        (f"CRC32>{zlib.crc32(COUNTS[11].tobytes())}<", "CRC32>1<", "checksum"),
         ("WaveFormData>\n", "WaveFormData>%", "malformed"),
         ("<SampleBase>500</SampleBase>", "", "unknown_sampling_rate"),
         ("SampleBase>500<", "SampleBase>fast<", "malformed"),

@@ -16,7 +16,7 @@ from ecgjepa.checkpoint import save_model
 from ecgjepa.cli import main
 from ecgjepa.config import ModelConfig
 from ecgjepa.data.readers import read
-from ecgjepa.embed import pipeline
+from ecgjepa.embed import embedder, pipeline
 from ecgjepa.embed.pipeline import embed_files
 from ecgjepa.embed.table import read_embeddings
 from ecgjepa.leads import LEADS_12
@@ -101,11 +101,11 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_table(
     encoder: Encoder, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     monkeypatch.setattr(pipeline, "PART_ENTRIES", 2)
-    monkeypatch.setattr(pipeline, "FLUSH_BATCHES", 1)
+    monkeypatch.setattr(embedder, "FLUSH_BATCHES", 1)
     quiet(encoder, archive, out=tmp_path / "whole.parquet", batch_size=2)
     whole, whole_RD = read_embeddings(tmp_path / "whole.parquet")
 
-    flush, calls = pipeline._Job.flush, []
+    flush, calls = embedder.Embedder.flush, []
 
     def stop_at_third(self, part):  # type: ignore[no-untyped-def]
         calls.append(1)
@@ -114,7 +114,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_table(
         flush(self, part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline._Job, "flush", stop_at_third)
+        patch.setattr(embedder.Embedder, "flush", stop_at_third)
         with pytest.raises(KeyboardInterrupt):
             quiet(encoder, archive, out=tmp_path / "e.parquet", workers=workers, batch_size=2)
     assert not (tmp_path / "e.parquet").exists()
@@ -126,7 +126,7 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_table(
     parts[1].write_bytes(parts[1].read_bytes()[:99])  # what cannot be read is done again
     (tmp_path / "e.parquet.parts" / ".00000003.parquet.abc.parquet").touch()  # left by a process that was killed
     embedded = []
-    monkeypatch.setattr(pipeline._Job, "_embed", counted(pipeline._Job._embed, embedded))
+    monkeypatch.setattr(embedder.Embedder, "_embed", counted(embedder.Embedder._embed, embedded))
     quiet(encoder, archive, out=tmp_path / "e.parquet", workers=workers, batch_size=2)
     again, again_RD = read_embeddings(tmp_path / "e.parquet")
     pd.testing.assert_frame_equal(again, whole)
@@ -307,7 +307,7 @@ def test_names_that_are_no_text_are_embedded_too(encoder: Encoder, archive: Path
 def test_a_stopped_command_says_how_to_go_on(
     ckpt: Path, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(pipeline, "_embed_here", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     result = CliRunner().invoke(main, ["embed", str(ckpt), str(archive), "--out", str(tmp_path / "e.parquet")])
     assert result.exit_code == 130
     assert "the same command goes on" in result.output

@@ -4,6 +4,7 @@ Axes: N records, L leads, S samples.
 """
 
 import functools
+import io
 import math
 import zipfile
 from pathlib import Path
@@ -22,6 +23,10 @@ from ecgjepa.signal import Recording
 SIGNAL, RATE, LEADS, UNIT = "signal", "sampling_rate_hz", "leads", "unit"
 # A list of a thousand lead names is 64 kB.
 MAX_WORDS_BYTES = 2**20
+# An `.npz` is read as a whole, all its records together.
+MAX_ARRAY_BYTES = 16 * 2**30
+# NumPy reads no longer header; 16 bytes are the signature and the length.
+MAX_HEADER_BYTES = 16 + 10_000
 
 
 def read_npy(path: Path, row: int | None, name: str, hints: Hints) -> Recording:
@@ -91,7 +96,8 @@ def _take(values: ndarray, row: int | None, name: str) -> ndarray:
 
 def _map(path: Path, name: str) -> ndarray:
     with path.open("rb") as file:
-        _check_header(file, path.stat().st_size, name, path.name)
+        shape, dtype = _check_samples(file, path.stat().st_size, name, path.name)
+    check_claim(name, math.prod(shape[-2:]) * dtype.itemsize, path.stat().st_size, "a record")
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
@@ -105,17 +111,22 @@ def _load(path: Path, name: str) -> dict[str, Any]:
 def _used_members(archive: zipfile.ZipFile, name: str) -> tuple[dict[str, zipfile.ZipInfo], tuple[int, ...]]:
     """The keys that are read, none of which claims more than it holds, and the shape of the samples."""
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+    if len(members) < len(archive.infolist()):
+        raise RefusedRecordError(name, "malformed", f"a key is there twice, expected one of each of {list(members)}")
     if SIGNAL not in members:
         raise RefusedRecordError(
             name, "not_an_ecg", f"no key {SIGNAL!r} in the file, found {', '.join(members) or 'none'}"
         )
     used = {key: members[key] for key in (SIGNAL, RATE, LEADS, UNIT) if key in members}
     for key, info in used.items():
-        check_claim(name, info.file_size, info.compress_size, f"key {key}")
+        check_claim(name, info.file_size, info.compress_size, f"key {key}", MAX_ARRAY_BYTES)
         if key != SIGNAL and info.file_size > MAX_WORDS_BYTES:
             raise RefusedRecordError(name, "malformed", f"key {key} has {info.file_size} bytes, expected a few words")
+        if key != SIGNAL:
+            with archive.open(info) as file:
+                _check_header(file, info.file_size, name, f"key {key}")
     with archive.open(used[SIGNAL]) as file:
-        return used, _check_header(file, used[SIGNAL].file_size, name, f"key {SIGNAL}")
+        return used, _check_samples(file, used[SIGNAL].file_size, name, f"key {SIGNAL}")[0]
 
 
 @functools.lru_cache(maxsize=1)
@@ -125,22 +136,38 @@ def _load_file(path: str, keys: tuple[str, ...], *_identity: int) -> dict[str, A
         return {key: arrays[key] for key in keys}
 
 
-def _check_header(file: Any, held_bytes: int, name: str, what: str) -> tuple[int, ...]:
-    """The shape in the header of a NumPy array, held against the bytes that are there."""
+def _check_samples(file: Any, held_bytes: int, name: str, what: str) -> tuple[tuple[int, ...], Any]:
+    """Shape and type of a NumPy array, which must be one of samples."""
+    shape, dtype = _check_header(file, held_bytes, name, what)
+    if dtype.kind not in "iuf" or len(shape) not in (2, 3):
+        raise RefusedRecordError(
+            name, "not_an_ecg", f"{what} is of type {dtype} and shape {shape}, expected numbers (leads, samples)"
+        )
+    return shape, dtype
+
+
+def _check_header(file: Any, held_bytes: int, name: str, what: str) -> tuple[tuple[int, ...], Any]:
+    """Shape and type in the header of a NumPy array, held against the bytes that are there."""
+    file = io.BytesIO(file.read(MAX_HEADER_BYTES))  # whatever length the header claims
     version = npy.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise RefusedRecordError(
             name, "malformed", f"{what} is a NumPy array of version {version}, expected 1.0 or 2.0"
         )
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = read_header(file)
-    if dtype.kind not in "iuf" or len(shape) not in (2, 3):
+    try:
+        shape, _, dtype = read_header(file)
+    except (MemoryError, RecursionError) as error:  # what the parser of Python says of brackets without end
         raise RefusedRecordError(
-            name, "not_an_ecg", f"{what} is of type {dtype} and shape {shape}, expected numbers (leads, samples)"
+            name, "unreadable", f"{what} has a header that is too deep, expected a NumPy array"
+        ) from error
+    if dtype.hasobject:
+        raise RefusedRecordError(
+            name, "not_an_ecg", f"{what} is of type {dtype}, which is never loaded, expected numbers"
         )
     expected = file.tell() + math.prod(shape) * dtype.itemsize
-    if min(shape) < 0 or held_bytes != expected:
+    if min(shape, default=0) < 0 or held_bytes != expected:
         raise RefusedRecordError(
             name, "unreadable", f"{what} has {held_bytes} bytes, expected {expected} for the shape {shape}"
         )
-    return shape
+    return shape, dtype

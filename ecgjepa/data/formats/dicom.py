@@ -3,6 +3,7 @@
 Axes: L leads, C channels, S samples.
 """
 
+import math
 import mmap
 import re
 import warnings
@@ -14,8 +15,10 @@ import numpy as np
 from jaxtyping import Shaped
 from numpy import ndarray
 
+from ecgjepa.data.formats.claims import MAX_RECORD_BYTES, check_size
 from ecgjepa.data.formats.hints import Hints, calibrate, settle_leads, settle_rate
 from ecgjepa.data.formats.packages import optional
+from ecgjepa.data.formats.words import number
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.leads import LEADS_12, canonical_lead
 from ecgjepa.signal import Recording
@@ -24,6 +27,7 @@ from ecgjepa.signal import Recording
 LEAD_OF_NUMBER = dict(zip((1, 2, 61, 62, 63, 64, 3, 4, 5, 6, 7, 8), LEADS_12, strict=True))
 _CODE = {"MDC": re.compile(r"2:(\d+)"), "SCPECG": re.compile(r"5\.6\.3-9-(\d+)")}
 _TYPES = {"SB": "i1", "UB": "u1", "SS": "i2", "US": "u2", "SL": "i4", "UL": "u4"}
+_CORRECTION = "ChannelSensitivityCorrectionFactor"
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 
 
@@ -38,6 +42,7 @@ def read_dicom(path: Path, name: str, hints: Hints) -> Recording:
             `unknown_unit` or `contradiction`.
     """
     pydicom = optional(name, "pydicom", "dicom")
+    check_size(name, path, MAX_RECORD_BYTES, "a DICOM file")
     # A memory map reads no more than there is, whatever length an element claims.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content[128:132] != b"DICM":
@@ -108,17 +113,22 @@ def _recording(group: Any, order: str, name: str, hints: Hints) -> Recording:
     for channel, counts_S, valid_S in zip(channels, counts_CS, valid_CS, strict=True):
         if (lead := _lead(channel, name)) is None:
             continue
-        sensitivity = channel.get("ChannelSensitivity")
-        if sensitivity is None or not float(sensitivity):
-            raise RefusedRecordError(name, "uncalibrated", f"lead {lead} has the sensitivity {sensitivity}")
-        factor = float(sensitivity) * float(_or(channel.get("ChannelSensitivityCorrectionFactor"), 1.0))
-        values_S = counts_S * factor + float(_or(channel.get("ChannelBaseline"), 0.0))
+        sensitivity = number(name, "ChannelSensitivity", channel.get("ChannelSensitivity"))
+        if sensitivity is None:
+            raise RefusedRecordError(name, "uncalibrated", f"lead {lead} has no sensitivity, expected a number above 0")
+        correction, baseline = (number(name, key, channel.get(key)) for key in (_CORRECTION, "ChannelBaseline"))
+        factor = sensitivity * (1.0 if correction is None else correction)
+        if not 0 < factor < math.inf:
+            raise RefusedRecordError(
+                name, "uncalibrated", f"lead {lead} has the sensitivity {factor:g}, expected above 0"
+            )
+        values_S = counts_S * factor + (baseline or 0.0)
         rows.append(np.where(valid_S, values_S, np.nan))
         unit = next(iter(channel.get("ChannelSensitivityUnitsSequence") or []), None)
         units.append(None if unit is None else str(unit.get("CodeValue", "")))
         leads.append(lead)
     settle_leads(name, leads, hints)
-    rate_hz = settle_rate(name, float(group.SamplingFrequency), hints)
+    rate_hz = settle_rate(name, number(name, "SamplingFrequency", group.get("SamplingFrequency")), hints)
     return Recording(name, calibrate(name, np.stack(rows), units, hints), tuple(leads), rate_hz)
 
 
@@ -145,7 +155,3 @@ def _padding(group: Any, dtype: Any) -> float:
     if isinstance(value, bytes) and len(value) >= dtype.itemsize:
         return float(np.frombuffer(value, dtype, 1)[0])
     return float("nan")
-
-
-def _or(value: Any, default: float) -> Any:
-    return default if value is None else value

@@ -4,6 +4,7 @@ Axes: L leads, S samples.
 """
 
 import itertools
+import math
 import re
 import warnings
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from ecgjepa.data.formats.claims import check_claim
+from ecgjepa.data.formats.claims import MAX_RECORD_BYTES, check_claim, check_size
 from ecgjepa.data.formats.hints import Hints, calibrate, settle_leads, settle_rate
 from ecgjepa.data.formats.packages import optional
 from ecgjepa.errors import RefusedRecordError
@@ -36,6 +37,10 @@ def read_edf(path: Path, name: str, hints: Hints) -> Recording:
             (leads of several rates), `unknown_unit`, `uncalibrated` or `contradiction`.
     """
     edfio = optional(name, "edfio", "edf")
+    check_size(name, path, MAX_RECORD_BYTES, "an EDF file")
+    with path.open("rb") as file:
+        if (version := file.read(8)).strip() != b"0":
+            raise RefusedRecordError(name, "not_an_ecg", f"a file of version {version!r}, expected EDF, version 0")
     with warnings.catch_warnings(record=True) as caught:  # edfio only warns of a file that is cut
         warnings.simplefilter("always")
         edf = edfio.read_edf(path, header_encoding="latin-1")
@@ -60,7 +65,8 @@ def read_edf(path: Path, name: str, hints: Hints) -> Recording:
 
 
 def _physical(signal: Any, name: str) -> Float64[ndarray, "samples"]:
-    if signal.digital_min >= signal.digital_max or signal.physical_min == signal.physical_max:
+    is_finite = math.isfinite(signal.physical_max - signal.physical_min)
+    if signal.digital_min >= signal.digital_max or signal.physical_min == signal.physical_max or not is_finite:
         raise RefusedRecordError(
             name, "uncalibrated", f"{signal.label} maps {signal.digital_range} to {signal.physical_range}"
         )

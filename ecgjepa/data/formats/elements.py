@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from ecgjepa.errors import RefusedRecordError
 
 # An ECG of ten seconds has 0.2 to 2 MB.
 MAX_BYTES = 16 * 2**20
+# It has some thousand tags; each costs ten times its size in memory.
+MAX_TAGS = 200_000
 
 
 def parse(path: Path, name: str) -> Any:
@@ -29,8 +32,12 @@ def parse(path: Path, name: str) -> Any:
     from defusedxml.ElementTree import parse as parse_safely  # type: ignore[import-untyped]
 
     check_size(name, path, MAX_BYTES, "an XML file")
+    content = path.read_bytes()
+    for sign, what in ((b"<", "tags"), (b"=", "attributes")):
+        if (found := content.count(sign)) > MAX_TAGS:
+            raise RefusedRecordError(name, "malformed", f"XML with {found} {what}, expected at most {MAX_TAGS}")
     try:
-        return parse_safely(path).getroot()
+        return parse_safely(io.BytesIO(content)).getroot()
     except ParseError as error:
         raise RefusedRecordError(name, "malformed", f"no whole XML file: {error}") from error
     except DefusedXmlException as error:

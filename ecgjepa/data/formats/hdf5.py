@@ -24,6 +24,7 @@ CODE15_SAMPLING_RATE_HZ = 400.0
 CODE15_SHAPE = (4096, 12)
 
 DATA_SETS = ("tracings", "signal", "ecg")
+MAX_WORDS = 10_000
 ATTRIBUTES = (("sampling_rate_hz", "fs"), ("leads", "lead_names"), ("unit",))
 
 
@@ -42,7 +43,7 @@ def read_hdf5(path: Path, row: int | None, name: str, hints: Hints) -> Recording
         raise RefusedRecordError(name, "unreadable", f"the exam ids of {path.name} cannot be read, so no exam is found")
     file, data = _open(path, name)
     said = [_attribute(file, data, keys, path, name) for keys in ATTRIBUTES]
-    if said == [None, None, None] and "exam_id" in file and data.shape[1:] == CODE15_SHAPE:
+    if all(each is None for each in said) and "exam_id" in file and data.shape[1:] == CODE15_SHAPE:
         rate_hz, leads, unit = hints.sampling_rate_hz, hints.leads, hints.unit
         hints = Hints(rate_hz or CODE15_SAMPLING_RATE_HZ, leads or CODE15_LEADS, unit or "mV", hints.gain_per_mv)
     values = _take(data, row, name)
@@ -64,18 +65,16 @@ def count_hdf5(path: Path, name: str) -> int | None:
 
 def _open(path: Path, name: str) -> tuple[Any, Any]:
     """The file and its data set, which must lie in this very file."""
-    import h5py
-
     stat = path.stat()
     file = _open_file(str(path), stat.st_ino, stat.st_mtime_ns, stat.st_size)
-    links = {key: file.get(key, getlink=True) for key in DATA_SETS if key in file}
+    links = [key for key in DATA_SETS if key in file]
     if not links:
         raise RefusedRecordError(
             name, "unreadable", f"{path.name} has no data set {', '.join(DATA_SETS)}, found {', '.join(file) or 'none'}"
         )
-    key, link = next(iter(links.items()))
-    data = file[key] if isinstance(link, h5py.HardLink) else None
-    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
+    key = links[0]
+    data = own_data_set(file, key)
+    if data is None:
         raise RefusedRecordError(name, "malformed", f"{key} is no data set of this file")
     if data.ndim not in (2, 3) or data.dtype.kind not in "iuf":
         raise RefusedRecordError(
@@ -84,6 +83,14 @@ def _open(path: Path, name: str) -> tuple[Any, Any]:
             f"{key} of shape {data.shape} and type {data.dtype}, expected numbers (n, samples, leads)",
         )
     return file, data
+
+
+def own_data_set(file: Any, key: str) -> Any | None:
+    """A data set that lies in this very file; None for a group, a link, or one whose samples lie in other files."""
+    import h5py
+
+    data = file[key] if isinstance(file.get(key, getlink=True), h5py.HardLink) else None
+    return data if isinstance(data, h5py.Dataset) and not data.is_virtual and not data.external else None
 
 
 @functools.lru_cache(maxsize=2)
@@ -114,7 +121,12 @@ def _attribute(file: Any, data: Any, keys: Sequence[str], path: Path, name: str)
     for key in keys:
         for owner in (data, file):
             if key in owner.attrs:
-                if owner.attrs.get_id(key).dtype.hasobject:  # texts of any length
+                attribute = owner.attrs.get_id(key)
+                if attribute.get_space().get_simple_extent_npoints() > MAX_WORDS:
+                    raise RefusedRecordError(
+                        name, "malformed", f"attribute {key} of shape {attribute.shape}, expected a few words"
+                    )
+                if attribute.dtype.hasobject:  # texts of any length
                     check_heap(name, path)
                 return owner.attrs[key]
     return None

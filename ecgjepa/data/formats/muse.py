@@ -16,6 +16,8 @@ from ecgjepa.data.formats.words import number
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.signal import Recording
 
+MAX_EXPONENT = 9
+
 
 def read_muse(root: Any, name: str, hints: Hints) -> Recording:
     """Read the waveform of type `Rhythm`, not the median beat.
@@ -29,8 +31,8 @@ def read_muse(root: Any, name: str, hints: Hints) -> Recording:
         hints: what the file does not say.
 
     Raises:
-        RefusedRecordError: `no_signals`, `malformed`, `uncalibrated`, `unknown_sampling_rate`, `unknown_unit` or
-            `contradiction`.
+        RefusedRecordError: `no_signals`, `malformed`, `checksum`, `uncalibrated`, `unknown_sampling_rate`,
+            `unknown_unit` or `contradiction`.
     """
     waveforms = list(children(root, "Waveform"))
     types = [text_of(waveform, "WaveformType") or "none" for waveform in waveforms]
@@ -48,6 +50,10 @@ def read_muse(root: Any, name: str, hints: Hints) -> Recording:
     settle_leads(name, leads, hints)
     base = number(name, "SampleBase", text_of(rhythm, "SampleBase"))
     exponent = number(name, "SampleExponent", text_of(rhythm, "SampleExponent")) or 0
+    if abs(exponent) > MAX_EXPONENT:
+        raise RefusedRecordError(
+            name, "malformed", f"SampleExponent {exponent:g}, expected -{MAX_EXPONENT} to {MAX_EXPONENT}"
+        )
     rate_hz = settle_rate(name, None if base is None else base * 10.0**exponent, hints)
     units = [text_of(part, "LeadAmplitudeUnits") for part in parts]
     return Recording(name, calibrate(name, np.stack(rows), units, hints), leads, rate_hz)
@@ -70,9 +76,9 @@ def _lead(part: Any, what: str, name: str) -> Float64[ndarray, "samples"]:
     counts = samples_of(name, what, content, len(content) // 2 if expected is None else int(expected))
     if said["LeadDataCRC32"] and said["LeadDataCRC32"] != zlib.crc32(content):
         raise RefusedRecordError(
-            name, "malformed", f"{what} has the checksum {zlib.crc32(content)}, expected {said['LeadDataCRC32']:.0f}"
+            name, "checksum", f"{what} has the checksum {zlib.crc32(content)}, expected {said['LeadDataCRC32']:.0f}"
         )
     scale = number(name, f"LeadAmplitudeUnitsPerBit of {what}", text_of(part, "LeadAmplitudeUnitsPerBit"))
-    if not scale:
-        raise RefusedRecordError(name, "uncalibrated", f"{what} has the amplitude per bit {scale}")
+    if scale is None or scale <= 0:
+        raise RefusedRecordError(name, "uncalibrated", f"{what} has the amplitude per bit {scale}, expected above 0")
     return counts * scale

@@ -22,6 +22,8 @@ VERSIONS = ("1.03", "1.04")
 STANDARD_LEADS = ("STD-12", "10-WIRE")
 # The resolution has no unit in the file; devices write 5, which is uV, as their pulse of 1 mV is 200 counts high.
 PLAUSIBLE_RESOLUTION_UV = (0.1, 100.0)
+# A file of at most 16 MiB holds fewer.
+MAX_SAMPLES = 1e9
 
 
 def read_philips(root: Any, name: str, hints: Hints) -> Recording:
@@ -63,7 +65,12 @@ def read_philips(root: Any, name: str, hints: Hints) -> Recording:
         raise RefusedRecordError(
             name, "malformed", f"durationperchannel {duration_ms}, expected milliseconds and samples of 16 bits"
         )
-    counts = _counts(data, leads, round(duration_ms * rate_hz / 1000), name)
+    samples = duration_ms * rate_hz / 1000
+    if not samples < MAX_SAMPLES:
+        raise RefusedRecordError(
+            name, "malformed", f"durationperchannel claims {samples:g} samples, expected below {MAX_SAMPLES:g}"
+        )
+    counts = _counts(data, leads, round(samples), name)
     resolution_uv = said("resolution", "signalresolution")
     low, high = PLAUSIBLE_RESOLUTION_UV
     if resolution_uv is None or not low <= resolution_uv <= high:

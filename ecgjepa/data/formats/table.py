@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from ecgjepa.data.formats.claims import check_size
+from ecgjepa.data.formats.claims import FREE_BYTES, MAX_EXPANSION, check_size
 from ecgjepa.data.formats.hints import RATE_TOLERANCE, Hints, calibrate, settle_leads, settle_rate
 from ecgjepa.data.formats.words import number
 from ecgjepa.errors import RefusedRecordError
@@ -24,6 +24,11 @@ from ecgjepa.signal import Recording
 MAX_BYTES = 4 * 2**30
 MAX_UNPACKED_BYTES = 512 * 2**20
 SEPARATORS = ",;\t"
+# The row of names: a patient monitor exports some hundred columns.
+MAX_HEADING_BYTES = 2**20
+MAX_COLUMNS = 10_000
+MAX_TITLE = 200
+MAX_COMMENTS = 10_000
 
 _COMMENT = re.compile(r"#\s*(sampling_rate_hz|fs|unit)\s*[:=]\s*(\S+)\s*$", re.IGNORECASE)
 _WITH_UNIT = re.compile(r"^(?P<name>.*?)\s*(?:\[(?P<square>[^\]]*)\]|\((?P<round>[^)]*)\))$")
@@ -57,8 +62,13 @@ def read_table(path: Path, name: str, hints: Hints) -> Recording:
             `uncalibrated` or `contradiction`.
     """
     content = _content(path, name)
-    said, heading, body = _split(content)
+    said, heading, body = _split(content, name)
     separator = max(SEPARATORS, key=heading.count)
+    if "\0" in heading or heading.count(separator) >= MAX_COLUMNS:
+        found = "NUL bytes" if "\0" in heading else f"{heading.count(separator) + 1} columns"
+        raise RefusedRecordError(
+            name, "malformed", f"{found} in the row of names, expected UTF-8 and at most {MAX_COLUMNS} columns"
+        )
     columns = [_column(cell) for cell in heading.split(separator)]
     places = [place for place, column in enumerate(columns) if column.is_lead]
     if not places:
@@ -81,21 +91,33 @@ def _content(path: Path, name: str) -> bytes:
     check_size(name, path, MAX_BYTES, "a table")
     if path.suffix.lower() != ".gz":
         return path.read_bytes()
+    limit = min(MAX_UNPACKED_BYTES, max(FREE_BYTES, MAX_EXPANSION * path.stat().st_size))
+    parts, unpacked = [], 0
     with gzip.open(path) as file:
-        content = file.read(MAX_UNPACKED_BYTES + 1)
-    if len(content) > MAX_UNPACKED_BYTES:
-        raise RefusedRecordError(
-            name, "malformed", f"unpacks to more than {MAX_UNPACKED_BYTES // 2**20} MiB, expected a table of one ECG"
-        )
-    return content
+        while part := file.read(2**20):
+            parts.append(part)
+            unpacked += len(part)
+            if unpacked > limit:
+                raise RefusedRecordError(
+                    name, "malformed", f"unpacks to more than {limit // 2**20} MiB, expected a table of one ECG"
+                )
+    return b"".join(parts)
 
 
-def _split(content: bytes) -> tuple[dict[str, str], str, bytes]:
+def _split(content: bytes, name: str) -> tuple[dict[str, str], str, bytes]:
     """What the comments say, the row of names, and all that follows."""
     said: dict[str, str] = {}
+    comments = 0
     start = 3 if content.startswith(b"\xef\xbb\xbf") else 0
     while start < len(content):
         end = content.find(b"\n", start) % (len(content) + 1)
+        comments += 1
+        if end - start > MAX_HEADING_BYTES or comments > MAX_COMMENTS:
+            raise RefusedRecordError(
+                name,
+                "malformed",
+                f"{comments} lines and one of {end - start} bytes before the samples, expected a row of names",
+            )
         line = content[start:end].decode("utf-8", errors="replace").strip()
         start = end + 1
         if line.startswith("#"):
@@ -108,7 +130,7 @@ def _split(content: bytes) -> tuple[dict[str, str], str, bytes]:
 
 def _column(cell: str) -> Column:
     title = cell.strip().strip("\"'").strip()
-    match = _WITH_UNIT.match(title)
+    match = _WITH_UNIT.match(title) if len(title) <= MAX_TITLE else None
     name, unit = (match["name"], (match["square"] or match["round"] or "").strip()) if match else (title, "")
     if canonical_lead(title) is not None:  # `Lead I (Einthoven)`: no unit
         return Column(title, None, None)
@@ -124,6 +146,9 @@ def _column(cell: str) -> Column:
 def _numbers(body: bytes, separator: str, columns: int, name: str) -> Float64[ndarray, "samples columns"]:
     import pandas as pd
 
+    first = re.split(rb"[\r\n]", body[: body.find(b"\n") % (len(body) + 1)], maxsplit=1)[0]
+    if (found := first.count(separator.encode()) + 1) > columns:  # pandas would take the others for names of the row
+        raise RefusedRecordError(name, "malformed", f"{found} cells in the first row, expected {columns}")
     try:
         table = pd.read_csv(
             io.BytesIO(body.rstrip()),  # an empty line within is a gap, not nothing

@@ -4,6 +4,7 @@ The common layout is read from the bytes (`wfdb_bytes`), all else by the package
 claims.
 """
 
+import math
 import re
 import tempfile
 from pathlib import Path
@@ -11,11 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from ecgjepa.data.formats.claims import check_claim
+from ecgjepa.data.formats.claims import check_claim, check_size
 from ecgjepa.data.formats.hints import Hints, calibrate, settle_leads, settle_rate
-from ecgjepa.data.formats.wfdb_bytes import check_sums, read_common
+from ecgjepa.data.formats.wfdb_bytes import MAX_HEADER_BYTES, MAX_LINE, check_sums, read_common
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.signal import Recording
+
+FORMATS = ("8", "16", "24", "32", "61", "80", "160", "212", "310", "311", "508", "516", "524")
+_FORMAT = re.compile(r"\d+", re.ASCII)
+# gain, baseline, unit
+_CALIBRATION = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?:\((-?\d{1,15})\))?(?:/(\S*))?", re.ASCII)
 
 
 def read_wfdb(path: Path, name: str, hints: Hints) -> Recording:
@@ -77,14 +83,21 @@ def _check_sums(record: Any, name: str) -> None:
 
 def _check_header(header: Path, name: str, *, is_segment: bool = False) -> tuple[str, set[str]]:
     """The record line and the names of the files it names, which must lie beside the header."""
+    if not header.is_file():
+        raise RefusedRecordError(name, "malformed", f"{header.name} is not a regular file, expected a header")
+    check_size(name, header, MAX_HEADER_BYTES, f"the header {header.name}")
     text = header.read_text(encoding="utf-8", errors="replace")
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     if not lines:
         raise RefusedRecordError(name, "malformed", f"the header {header.name} is empty")
+    if (longest := max(map(len, lines))) > MAX_LINE:
+        raise RefusedRecordError(
+            name, "malformed", f"a line of {longest} characters in {header.name}, expected at most {MAX_LINE}"
+        )
     fields = lines[0].split()
     if len(fields) > 2 and not re.fullmatch(r"\d+\.?\d*(/.*)?", fields[2]):
         raise RefusedRecordError(name, "malformed", f"sampling rate {fields[2]!r} in the header, expected a number")
-    if len(fields) > 3 and not fields[3].isdecimal():
+    if len(fields) > 3 and not re.fullmatch(r"\d{1,15}", fields[3]):
         raise RefusedRecordError(name, "malformed", f"number of samples {fields[3]!r} in the header, expected a count")
     below = [line.split() for line in lines[1:]]
     file_names = {words[0] for words in below} - {"~"}
@@ -97,22 +110,63 @@ def _check_header(header: Path, name: str, *, is_segment: bool = False) -> tuple
             raise RefusedRecordError(name, "malformed", f"{file_name!r} is not a regular file")
     segments = fields[0].partition("/")[2]
     if segments:
-        _check_segments(header, name, segments, below, is_segment)
-    elif any(len(words) > 2 and re.match(r"0+(\.0*)?(?![\d.])", words[2]) for words in below):
-        raise RefusedRecordError(name, "uncalibrated", "gain 0 in the header: its amplitude is not known")
+        _check_segments(header, name, segments, fields, below, is_segment)
+    else:
+        for words in below:
+            _check_signal(name, words)
     _check_claim(header, name, fields, below, is_segmented=bool(segments))
     return lines[0], file_names
 
 
-def _check_segments(header: Path, name: str, count: str, below: list[list[str]], is_segment: bool) -> None:
-    """A segment is a record of its own; it may not consist of segments again."""
-    if is_segment or not count.isdecimal() or int(count) != len(below):
+def _check_signal(name: str, words: list[str]) -> None:
+    """What `wfdb` would take for something else: it reads as much of a word as it understands, and goes on behind."""
+    if words[0].lower().endswith(".hea"):
+        raise RefusedRecordError(name, "malformed", f"{words[0]!r} is a header, expected a signal file")
+    fmt = _FORMAT.match(words[1]) if len(words) > 1 else None
+    if fmt is None or fmt[0] not in FORMATS:
+        raise RefusedRecordError(
+            name, "malformed", f"format {' '.join(words[1:2])[:80]!r}, expected one of {', '.join(FORMATS)}"
+        )
+    if len(words) < 3:
+        return
+    calibration = _CALIBRATION.fullmatch(words[2])
+    if calibration is None or abs(int(calibration[2] or 0)) >= 2**31:
+        raise RefusedRecordError(
+            name, "malformed", f"{words[2][:80]!r} in the header, expected counts per unit as in 200(0)/mV"
+        )
+    if not 0 < float(calibration[1]) < math.inf:
+        raise RefusedRecordError(
+            name, "uncalibrated", f"gain {calibration[1][:80]} in the header, expected counts per unit above 0"
+        )
+    if calibration[3] and not calibration[3].isascii():
+        raise RefusedRecordError(name, "unknown_unit", f"unit {calibration[3][:80]!r}, expected one of mV, uV, V, nV")
+
+
+def _check_segments(
+    header: Path, name: str, count: str, fields: list[str], below: list[list[str]], is_segment: bool
+) -> None:
+    """A segment is a record of its own; it may not consist of segments again, nor be of another rate or other leads."""
+    if is_segment or not re.fullmatch(r"\d{1,9}", count) or int(count) != len(below):
         where = "within a segment" if is_segment else f"of which {len(below)} are named"
         raise RefusedRecordError(name, "malformed", f"the header {header.name} has {count} segments {where}")
+    is_fixed = bool(below) and below[0][1:2] != ["0"]  # else the first segment is a layout, of which others have parts
     for segment in sorted({words[0] for words in below} - {"~"}):
         segment_header = header.with_name(f"{segment}.hea")
-        if segment_header.is_file():
-            _check_header(segment_header, name, is_segment=True)
+        if not segment_header.exists():
+            continue
+        line, _ = _check_header(segment_header, name, is_segment=True)
+        own = line.split()
+        if (is_fixed and own[1:2] != fields[1:2]) or _rate(own) != _rate(fields):
+            raise RefusedRecordError(
+                name,
+                "malformed",
+                f"segment {segment} of {' '.join(own[1:3])} (signals, rate), the record of {' '.join(fields[1:3])}",
+            )
+
+
+def _rate(fields: list[str]) -> float:
+    """Samples a second of a record line, 250 where it does not say."""
+    return float(fields[2].partition("/")[0]) if len(fields) > 2 else 250.0
 
 
 def _check_claim(header: Path, name: str, fields: list[str], below: list[list[str]], *, is_segmented: bool) -> None:

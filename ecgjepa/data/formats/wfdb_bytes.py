@@ -6,6 +6,7 @@ https://wornell.physionet.org/physiotools/wag/header-5.htm and signal-5.htm.
 Axes: L leads, S samples.
 """
 
+import math
 import os
 import re
 import stat
@@ -16,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32, Int16, Integer
 from numpy import ndarray
 
+from ecgjepa.data.formats.claims import MAX_RECORD_BYTES
 from ecgjepa.data.formats.hints import NO_HINTS, Hints, calibrate, settle_leads, settle_rate
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.signal import Recording
@@ -28,6 +30,9 @@ _SIGNAL = re.compile(
     r"([^\s/\\]+)[ \t]+16(?:x1)?(?:\+(\d{1,9}))?[ \t]+(\d+(?:\.\d+)?(?:[eE][+-]?\d{1,2})?)(?:\((-?\d{1,9})\))?"
     r"(?:/([^\s]+))?[ \t]+\d{1,9}[ \t]+(-?\d{1,9})[ \t]+(-?\d{1,9})[ \t]+(-?\d{1,9})[ \t]+\d{1,9}(?:[ \t]+(.*))?"
 )
+# A header has some kilobytes; beyond this the slow way says what is wrong with it.
+MAX_HEADER_BYTES = 16 * 2**20
+MAX_LINE = 1000
 _INVALID = -32768  # the sample that means "none" in format 16
 
 
@@ -54,6 +59,8 @@ def read_common(path: Path, name: str, hints: Hints = NO_HINTS) -> Recording | N
             `calibrate`.
     """
     with open(path, "rb") as stream:
+        if os.fstat(stream.fileno()).st_size > MAX_HEADER_BYTES:
+            return None
         header = _parse(stream.read().decode("utf-8", errors="replace"))
     if header is None:
         return None
@@ -103,6 +110,8 @@ def _parse(text: str) -> _Header | None:
     lines = [line for raw in text.splitlines() if (line := raw.strip())]
     comments = tuple(line.strip(" \t#") for line in lines if line[0] == "#")
     lines = [line for line in lines if line[0] != "#"]
+    if any(len(line) > MAX_LINE for line in lines):
+        return None
     record = _RECORD.fullmatch(lines[0]) if lines else None
     if record is None or int(record[2]) != len(lines) - 1 or len(lines) == 1 or int(record[4]) == 0:
         return None
@@ -111,7 +120,7 @@ def _parse(text: str) -> _Header | None:
     if len(found) < len(signals) or len({(each[0], each[1]) for each in found}) != 1:
         return None
     gains = [float(each[2]) for each in found]
-    if any(gain == 0 for gain in gains):
+    if not all(0 < gain < math.inf for gain in gains) or found[0][0].lower().endswith(".hea"):
         return None
     return _Header(
         sampling_rate_hz=float(record[3]),
@@ -134,7 +143,7 @@ def _read_samples(path: str, header: _Header, name: str) -> Int16[ndarray, "lead
     except OSError:
         return None  # the slow way says what is wrong
     expected = header.first_byte + 2 * len(header.leads) * header.samples
-    if not stat.S_ISREG(state.st_mode) or state.st_size > expected:
+    if not stat.S_ISREG(state.st_mode) or state.st_size > min(expected, MAX_RECORD_BYTES):
         return None
     if state.st_size < expected:
         found = max(0, state.st_size - header.first_byte) // (2 * len(header.leads))

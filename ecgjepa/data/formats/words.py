@@ -17,8 +17,9 @@ def number(record: str, key: str, value: Any) -> float | None:
     if value is None:
         return None
     try:
-        found = float(np.asarray(value).reshape(-1)[0] if np.size(value) == 1 else "")
-    except ValueError:
+        first = np.asarray(value).reshape(-1)[0] if np.size(value) == 1 else ""
+        found = math.nan if np.iscomplexobj(first) else float(first)
+    except (ValueError, TypeError):
         found = math.nan
     if not math.isfinite(found):
         raise RefusedRecordError(record, "malformed", f"{key} {_shown(value)}, expected a number")
