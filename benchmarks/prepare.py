@@ -23,7 +23,7 @@ import psutil
 import wfdb
 from scipy.signal import resample
 
-from ecgjepa.data.datasets import list_records
+from ecgjepa.data.listings.datasets import list_records
 from ecgjepa.data.prepare import prepare
 from ecgjepa.data.synthetic import write_ptbxl_archive
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from ecgjepa import demo
 from ecgjepa.cli import main
 from ecgjepa.cli.train import DATASETS
-from ecgjepa.data import datasets
+from ecgjepa.data.listings import datasets
 from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
 from tests.data.archives import smooth_signal, write_ptbxl, write_wfdb
 from tests.data.stores import write_store

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 
 from ecgjepa.cli import main
 from ecgjepa.config import ModelConfig
-from ecgjepa.data import building, cluster
-from ecgjepa.data.cluster import ray_engine
 from ecgjepa.data.prepare import prepare
+from ecgjepa.data.preparing import building, cluster
+from ecgjepa.data.preparing.cluster import ray_engine
 from ecgjepa.embed import pipeline
 from ecgjepa.embed.pipeline import embed_files
 from ecgjepa.errors import ClusterError, PrepareError, RefusedRecordError

@@ -22,8 +22,8 @@ from ecgjepa.audit.quality import (
     wander_share,
     without_padding,
 )
-from ecgjepa.data.chunks import quantise
-from ecgjepa.data.listing import hints_of, printable
+from ecgjepa.data.listings.listing import hints_of, printable
+from ecgjepa.data.preparing.chunks import quantise
 from ecgjepa.data.readers import SUFFIXES, read
 from ecgjepa.data.store import signal_hash
 from ecgjepa.errors import RefusedRecordError
@@ -92,7 +92,7 @@ def look_at_file(row: dict[str, Any], contract: SignalContract) -> Findings:
     """Read one record of a listing and look at it; what `prepare` would refuse comes back with the reason.
 
     Args:
-        row: of a listing, see `ecgjepa.data.listing`.
+        row: of a listing, see `ecgjepa.data.listings.listing`.
     """
     if row["path"] is None:
         return Findings("none", "none", reason="file_absent", detail="the table lists it, its file is not there")

@@ -12,8 +12,8 @@ import pyarrow as pa
 from numpy import ndarray
 
 from ecgjepa.audit.findings import Findings, look_at_file, look_at_row
-from ecgjepa.data.chunks import READ
-from ecgjepa.data.listing import Listing, in_chunks
+from ecgjepa.data.listings.listing import Listing, in_chunks
+from ecgjepa.data.preparing.chunks import READ
 from ecgjepa.data.store import Store
 from ecgjepa.signal import SignalContract
 

@@ -18,8 +18,8 @@ from ecgjepa.audit.duplicates import Duplicates, find_duplicates
 from ecgjepa.audit.findings import Findings
 from ecgjepa.audit.inputs import Inputs
 from ecgjepa.audit.tally import Tally
-from ecgjepa.data.engines import Engine, local
-from ecgjepa.data.listing import printable
+from ecgjepa.data.listings.listing import printable
+from ecgjepa.data.preparing.engines import Engine, local
 from ecgjepa.files import atomic_path
 
 # Records of a part.

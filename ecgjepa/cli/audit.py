@@ -61,8 +61,8 @@ def inspect(
                 raise FileNotFoundError(f"no folder {file.absolute().parent} to write {file.name} to")
     from ecgjepa.audit.run import look_over
     from ecgjepa.audit.text import as_text
-    from ecgjepa.data.cells import split_leads
     from ecgjepa.data.formats.hints import Hints
+    from ecgjepa.data.listings.cells import split_leads
 
     told = Hints(sampling_rate_hz, split_leads(leads) if leads else None, unit, gain_per_mv)
     with tempfile.TemporaryDirectory(prefix="ecgjepa-inspect-") as scratch:
@@ -93,9 +93,9 @@ def inspect(
 
 def _inputs(path: Path, dataset: str | None, told: object, scratch: Path, records: int | None, seed: int) -> "Inputs":
     from ecgjepa.audit.inputs import from_listing, from_store
-    from ecgjepa.data.datasets import list_records
     from ecgjepa.data.formats.hints import NO_HINTS, Hints
-    from ecgjepa.data.own import list_folder
+    from ecgjepa.data.listings.datasets import list_records
+    from ecgjepa.data.listings.own import list_folder
     from ecgjepa.data.store import DESCRIPTION
     from ecgjepa.signal import DEFAULT_CONTRACT
 

@@ -7,7 +7,7 @@ import click
 from ecgjepa.cli.flags import Command
 
 if TYPE_CHECKING:
-    from ecgjepa.data.engines import Engine
+    from ecgjepa.data.preparing.engines import Engine
 
 OPTIONS = (
     click.option(
@@ -45,6 +45,6 @@ def choose_engine(engine: str, ray_address: str | None, tasks: int | None, *, gp
         if ray_address is not None:
             raise click.UsageError("--ray-address goes with --engine ray only")
         return None
-    from ecgjepa.data.cluster import ray_engine
+    from ecgjepa.data.preparing.cluster import ray_engine
 
     return ray_engine(ray_address, tasks=tasks, gpus=gpus)

@@ -8,7 +8,7 @@ import click
 from ecgjepa.cli.flags import Command
 
 if TYPE_CHECKING:
-    from ecgjepa.data.own import OwnListing
+    from ecgjepa.data.listings.own import OwnListing
 
 OWN = ("folder", "table")
 OPTIONS = (
@@ -50,7 +50,7 @@ def choose_listing(dataset: str, data_dir: Path | None, own: dict[str, Any]) -> 
 
     Raises:
         click.UsageError: options that do not go together.
-        DatasetError: see `ecgjepa.data.own`.
+        DatasetError: see `ecgjepa.data.listings.own`.
     """
     given = {name: value for name, value in own.items() if value is not None}
     if dataset not in OWN and given:
@@ -65,9 +65,9 @@ def choose_listing(dataset: str, data_dir: Path | None, own: dict[str, Any]) -> 
         data_dir = given["table"].absolute().parent
     if dataset not in OWN:
         return dataset, data_dir
-    from ecgjepa.data.cells import split_leads
     from ecgjepa.data.formats.hints import Hints
-    from ecgjepa.data.own import list_folder, list_table
+    from ecgjepa.data.listings.cells import split_leads
+    from ecgjepa.data.listings.own import list_folder, list_table
 
     leads = split_leads(given["leads"]) if "leads" in given else None
     hints = Hints(given.get("sampling_rate_hz"), leads, given.get("unit"), given.get("gain_per_mv"))

@@ -12,7 +12,13 @@ from ecgjepa.cli.main import command_line, main
 from ecgjepa.cli.own import choose_listing, own_data_options, tell_ignored
 from ecgjepa.config import load_config
 
-DATASETS = ("ptbxl", "shaoxing", "code15", "cpsc", "folder")  # `ecgjepa.data.datasets.DATASETS`, without importing it
+DATASETS = (
+    "ptbxl",
+    "shaoxing",
+    "code15",
+    "cpsc",
+    "folder",
+)  # those of `listings.datasets`, without importing it
 
 
 @main.command()
@@ -46,8 +52,8 @@ def prepare(
     The same command again goes on where it stopped, or adds what is new; the rows that are there stay as they are.
     """
     chosen = choose_engine(engine, ray_address, workers)
-    from ecgjepa.data.engines import local
     from ecgjepa.data.prepare import prepare
+    from ecgjepa.data.preparing.engines import local
     from ecgjepa.signal import SignalContract
 
     contract = SignalContract(resampling=resampling)

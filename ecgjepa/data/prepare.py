@@ -15,10 +15,10 @@ from typing import Any
 from filelock import FileLock
 from platformdirs import user_cache_path
 
-from ecgjepa.data.datasets import list_records
-from ecgjepa.data.engines import Engine, local
-from ecgjepa.data.listing import Listing, fingerprint
-from ecgjepa.data.preparation import Preparation
+from ecgjepa.data.listings.datasets import list_records
+from ecgjepa.data.listings.listing import Listing, fingerprint
+from ecgjepa.data.preparing.engines import Engine, local
+from ecgjepa.data.preparing.preparation import Preparation
 from ecgjepa.data.store import DESCRIPTION, FORMAT, Store, read_description
 from ecgjepa.errors import PrepareError
 from ecgjepa.signal import DEFAULT_CONTRACT, SignalContract
@@ -45,7 +45,7 @@ def prepare(
     named in `stale.csv`. Refused records are tried again when their files have changed.
 
     Args:
-        dataset: one of `ecgjepa.data.datasets.DATASETS`, or a listing of one's own.
+        dataset: one of `ecgjepa.data.listings.datasets.DATASETS`, or a listing of one's own.
         data_dir: its folder, in the layout of its publisher.
         out: folder of the store.
         name: what the store calls itself, if its records are not those of `dataset` but only laid out like them.
@@ -53,7 +53,7 @@ def prepare(
         workers: processes; all processors if None.
         overwrite: prepare everything anew, and replace the store that is there; nothing but a store is ever replaced.
         progress: show a bar with the time that is left.
-        engine: where the work is done, see `ecgjepa.data.engines`.
+        engine: where the work is done, see `ecgjepa.data.preparing.engines`.
 
     Raises:
         DatasetError: the folder is absent, empty or of another layout.

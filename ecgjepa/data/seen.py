@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, UInt64
 from numpy import ndarray
 
-from ecgjepa.data.listing import name_hashes
+from ecgjepa.data.listings.listing import name_hashes
 from ecgjepa.data.store import Store
 from ecgjepa.files import atomic_path
 

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ecgjepa.data.population import Patient, Stream, SyntheticECG, generator, synthesize
+from ecgjepa.data.simulated.population import Patient, Stream, SyntheticECG, generator, synthesize
 from ecgjepa.files import atomic_path, write_text
 from ecgjepa.leads import LEADS_12
 

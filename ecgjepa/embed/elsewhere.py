@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from ecgjepa.checkpoint import load_encoder, save_model
-from ecgjepa.data.engines import Engine
+from ecgjepa.data.preparing.engines import Engine
 from ecgjepa.embed.embedder import Embedder, Options
 from ecgjepa.embed.listed import LISTING, ListedEntries
 from ecgjepa.embed.reading import read_windows

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy import ndarray
 
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
-from ecgjepa.data.listing import printable as printable  # for the tables of embeddings
+from ecgjepa.data.listings.listing import printable as printable  # for the tables of embeddings
 
 # Of the list of entries without an embedding, beside the table of embeddings.
 FAILED_SUFFIX = ".failed.csv"

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ecgjepa.data.cells import split_leads
-from ecgjepa.data.folders import find_records, rows_of, without_suffix
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
-from ecgjepa.data.listing import DatasetError
-from ecgjepa.data.own_checks import refuse_names_twice
-from ecgjepa.data.readers import SUFFIXES
-from ecgjepa.data.store import DESCRIPTION, Store
-from ecgjepa.data.tables import (
+from ecgjepa.data.listings.cells import split_leads
+from ecgjepa.data.listings.checks import refuse_names_twice
+from ecgjepa.data.listings.folders import find_records, rows_of, without_suffix
+from ecgjepa.data.listings.listing import DatasetError
+from ecgjepa.data.listings.tables import (
     FILE_COLUMNS,
     HINT_COLUMNS,
     TABLE_SUFFIXES,
@@ -22,6 +20,8 @@ from ecgjepa.data.tables import (
     UnreadableTableError,
     UserTable,
 )
+from ecgjepa.data.readers import SUFFIXES
+from ecgjepa.data.store import DESCRIPTION, Store
 from ecgjepa.embed.entries import FAILED_SUFFIX, Entries, Entry, InputError
 
 __all__ = ["Inputs", "list_inputs", "split_leads"]

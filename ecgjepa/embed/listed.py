@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ecgjepa.data.listing import FIELDS, hints_of
+from ecgjepa.data.listings.listing import FIELDS, hints_of
 from ecgjepa.embed.entries import Entries, Entry
 from ecgjepa.files import atomic_path
 

@@ -14,8 +14,8 @@ from tqdm import tqdm
 
 import ecgjepa
 from ecgjepa.checkpoint import choose_device, describe_model
-from ecgjepa.data.engines import Engine
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
+from ecgjepa.data.preparing.engines import Engine
 from ecgjepa.embed.elsewhere import embed_elsewhere
 from ecgjepa.embed.embedder import Embedder, Options
 from ecgjepa.embed.inputs import list_inputs
@@ -86,7 +86,7 @@ def embed_files(
         device: `auto`, `cpu`, `cuda`, ...; where the encoder is if None. Of an engine `auto` is `cpu`.
         workers: processes that read ahead; of an engine, what it makes of them.
         source: what the encoder was loaded from, for the table's metadata.
-        engine: where runs of entries are embedded, each on one thread, see `ecgjepa.data.engines`; here if None.
+        engine: where runs of entries are embedded, each on one thread (`ecgjepa.data.preparing.engines`); here if None.
 
     Raises:
         InputError: a path that leads to no ECG.

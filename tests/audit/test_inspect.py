@@ -15,8 +15,8 @@ from ecgjepa.audit.inputs import MAX_SOURCES, from_listing, from_store
 from ecgjepa.audit.run import PART, Audit, look_over
 from ecgjepa.audit.text import as_text
 from ecgjepa.cli import main
-from ecgjepa.data.listing import Listing, to_piece
-from ecgjepa.data.own import list_folder
+from ecgjepa.data.listings.listing import Listing, to_piece
+from ecgjepa.data.listings.own import list_folder
 from ecgjepa.signal import DEFAULT_CONTRACT
 from tests.audit.signals import beats, write_records
 from tests.data.archives import write_ptbxl, write_wfdb

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgjepa.data import building as building_module
-from ecgjepa.data import chunks, preparation
 from ecgjepa.data.prepare import prepare
+from ecgjepa.data.preparing import building as building_module
+from ecgjepa.data.preparing import chunks, preparation
 from ecgjepa.data.store import Store, StoreError
 from tests.data.archives import smooth_signal, write_ptbxl, write_wfdb
 

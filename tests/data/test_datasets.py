@@ -6,8 +6,8 @@ import h5py
 import pandas as pd
 import pytest
 
-from ecgjepa.data.datasets import DatasetError, list_records
-from ecgjepa.data.labels import cpsc2018_labels, read_header_notes
+from ecgjepa.data.listings.datasets import DatasetError, list_records
+from ecgjepa.data.listings.labels import cpsc2018_labels, read_header_notes
 from ecgjepa.data.readers import read
 from ecgjepa.errors import RefusedRecordError
 from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ecgjepa.data.formats.hints import Hints
-from ecgjepa.data.population import synthesize
 from ecgjepa.data.readers import SUFFIXES, count_records, read
+from ecgjepa.data.simulated.population import synthesize
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.leads import LEADS_8, LEADS_12, canonical_lead
 from ecgjepa.windows import standardize

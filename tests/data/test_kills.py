@@ -22,7 +22,7 @@ FILES = ("signals.npy", "records.parquet", "refused.csv")
 # Small chunks and a journal after each, so that many moments are different ones.
 CODE = """
 import sys
-from ecgjepa.data import building
+from ecgjepa.data.preparing import building
 from ecgjepa.data.prepare import prepare
 if __name__ == "__main__":
     building.CHUNK_RECORDS, building.JOURNAL_SECONDS = 5, 0.02

@@ -10,9 +10,9 @@ import h5py
 import numpy as np
 import pytest
 
-from ecgjepa.data.datasets import list_records
-from ecgjepa.data.listing import DatasetError, Listing, printable
-from ecgjepa.data.own import list_table
+from ecgjepa.data.listings.datasets import list_records
+from ecgjepa.data.listings.listing import DatasetError, Listing, printable
+from ecgjepa.data.listings.own import list_table
 from ecgjepa.data.prepare import prepare
 from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb
 from tests.data.guard import LIMIT_BYTES, watched

@@ -18,12 +18,12 @@ from click.testing import CliRunner
 
 from ecgjepa.cli import main
 from ecgjepa.data import readers
-from ecgjepa.data.datasets import DatasetError
-from ecgjepa.data.folders import find_records
 from ecgjepa.data.formats.hints import Hints
-from ecgjepa.data.listing import checked_pieces, hints_of, listing_schema
-from ecgjepa.data.own import OwnListing, list_folder, list_table
-from ecgjepa.data.splits import split_of_patient
+from ecgjepa.data.listings.datasets import DatasetError
+from ecgjepa.data.listings.folders import find_records
+from ecgjepa.data.listings.listing import checked_pieces, hints_of, listing_schema
+from ecgjepa.data.listings.own import OwnListing, list_folder, list_table
+from ecgjepa.data.listings.splits import split_of_patient
 from ecgjepa.data.store import Store
 from ecgjepa.leads import LEADS_12
 from tests.data.archives import smooth_signal, write_code15, write_wfdb
@@ -128,7 +128,7 @@ def test_a_folder_streams_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for k in range(25):
         (tmp_path / f"{k % 3}").mkdir(exist_ok=True)
         (tmp_path / f"{k % 3}" / f"{k:02d}.hea").touch()
-    monkeypatch.setattr("ecgjepa.data.own.PIECE", 4)
+    monkeypatch.setattr("ecgjepa.data.listings.own.PIECE", 4)
     listing = list_folder(tmp_path)
     pieces = list(listing.pieces())
     assert [len(piece) for piece in pieces] == [4] * 6 + [1]
@@ -430,8 +430,8 @@ def test_records_added_later_move_nobody(tmp_path: Path) -> None:
 
 def test_a_long_table_is_checked_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("own", "tables"):
-        monkeypatch.setattr(f"ecgjepa.data.{module}.PIECE", 7)
-    monkeypatch.setattr("ecgjepa.data.tables.BLOCK_BYTES", 200)
+        monkeypatch.setattr(f"ecgjepa.data.listings.{module}.PIECE", 7)
+    monkeypatch.setattr("ecgjepa.data.listings.tables.BLOCK_BYTES", 200)
     rows = [f"{k}.edf,p{k},{('train', 'test')[k % 2]}" for k in range(100)]
     table = write_table(tmp_path, "\n".join(["path,patient,split", *rows]))
     listing = list_table(table)

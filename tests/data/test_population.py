@@ -10,8 +10,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ecgjepa.data.dipole import AFTER_R_S, BEFORE_R_S, DOWER_LA, beats, fibrillation, leads_of
-from ecgjepa.data.population import SyntheticECG, draw_patient, patient_number, synthesize
+from ecgjepa.data.simulated.dipole import AFTER_R_S, BEFORE_R_S, DOWER_LA, beats, fibrillation, leads_of
+from ecgjepa.data.simulated.population import SyntheticECG, draw_patient, patient_number, synthesize
 from ecgjepa.leads import LEADS_12
 
 RECORDS, SEED = 240, 3

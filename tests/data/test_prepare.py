@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ecgjepa.data import building as building_module
-from ecgjepa.data import chunks, preparation
-from ecgjepa.data.chunks import quantise
-from ecgjepa.data.datasets import DatasetError
+from ecgjepa.data.listings.datasets import DatasetError
 from ecgjepa.data.prepare import cached_store, prepare
+from ecgjepa.data.preparing import building as building_module
+from ecgjepa.data.preparing import chunks, preparation
+from ecgjepa.data.preparing.chunks import quantise
 from ecgjepa.data.readers import read
 from ecgjepa.data.store import Store
 from ecgjepa.errors import PrepareError

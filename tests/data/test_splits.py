@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from ecgjepa.data.splits import SHARES, SPLIT_CODES, check_shares, patients_in_two_splits, split_of_patient
+from ecgjepa.data.listings.splits import SHARES, SPLIT_CODES, check_shares, patients_in_two_splits, split_of_patient
 from ecgjepa.data.store import SPLITS
 
 # Of p0, p1, ...

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import wfdb
 
-from ecgjepa.data.population import synthesize
+from ecgjepa.data.simulated.population import synthesize
 from ecgjepa.data.synthetic import write_code15_archive, write_ptbxl_archive
 from ecgjepa.leads import LEADS_12
 

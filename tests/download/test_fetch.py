@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from ecgjepa.data.datasets import list_records
+from ecgjepa.data.listings.datasets import list_records
 from ecgjepa.download import ARCHIVES, Outcome, list_files, missing_files, needed_bytes, room
 from ecgjepa.download import fetch as module
 from ecgjepa.download.manifest import RemoteFile

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ecgjepa.data.datasets import list_records
+from ecgjepa.data.listings.datasets import list_records
 from ecgjepa.download.names import STATE, DownloadError
 from tests.download.archive_files import bring, zipped
 from tests.download.publisher import Publisher

@@ -18,7 +18,7 @@ from jaxtyping import UInt64
 from numpy import ndarray
 
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
-from ecgjepa.data.labels import HeaderNotes
+from ecgjepa.data.listings.labels import HeaderNotes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from ecgjepa.data.dipole import (
+from ecgjepa.data.simulated.dipole import (
     ATRIA_W,
     DOWER_LA,
     SEPTUM_RISES_MS,
@@ -24,7 +24,7 @@ from ecgjepa.data.dipole import (
     fibrillation,
     leads_of,
 )
-from ecgjepa.data.noise import NoiseLevels, electrode_noise
+from ecgjepa.data.simulated.noise import NoiseLevels, electrode_noise
 
 Rhythm = Literal["sinus", "fibrillation"]
 

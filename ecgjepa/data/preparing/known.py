@@ -10,7 +10,7 @@ import pyarrow as pa
 from jaxtyping import UInt64
 from numpy import ndarray
 
-from ecgjepa.data.listing import PIECE, name_hashes
+from ecgjepa.data.listings.listing import PIECE, name_hashes
 from ecgjepa.data.store import REFUSED, Store
 from ecgjepa.files import atomic_path
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ecgjepa.data.formats.claims import check_claim
 from ecgjepa.data.formats.hdf5 import own_data_set
-from ecgjepa.data.labels import (
+from ecgjepa.data.listings.labels import (
     CODE15_CLASSES,
     CPSC2018_CLASSES,
     HeaderNotes,
@@ -23,8 +23,8 @@ from ecgjepa.data.labels import (
     ptbxl_levels,
     read_scp_codes,
 )
-from ecgjepa.data.listing import DatasetError, Listing
-from ecgjepa.data.own import list_folder, snomed
+from ecgjepa.data.listings.listing import DatasetError, Listing
+from ecgjepa.data.listings.own import list_folder, snomed
 
 PTBXL_SPLITS = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
 

@@ -12,10 +12,10 @@ import pyarrow as pa
 from jaxtyping import Int64, UInt64
 from numpy import ndarray
 
-from ecgjepa.data.folders import SIGNAL_SUFFIXES, without_suffix
-from ecgjepa.data.listing import name_hashes
-from ecgjepa.data.splits import SPLIT_CODES, patients_in_two_splits
-from ecgjepa.data.tables import Piece, UserTable
+from ecgjepa.data.listings.folders import SIGNAL_SUFFIXES, without_suffix
+from ecgjepa.data.listings.listing import name_hashes
+from ecgjepa.data.listings.splits import SPLIT_CODES, patients_in_two_splits
+from ecgjepa.data.listings.tables import Piece, UserTable
 
 WFDB_SUFFIXES = SIGNAL_SUFFIXES | {".hea"}
 UNSPLIT = "none, which is trained on"

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 from tqdm import tqdm
 
 import ecgjepa
-from ecgjepa.data.account import Tally, records_schema, write_records, write_refused
-from ecgjepa.data.building import PLAN, Building, Joiner
-from ecgjepa.data.chunks import prepare_chunk
-from ecgjepa.data.engines import Engine
-from ecgjepa.data.known import STALE, Known
-from ecgjepa.data.listing import Listing, checked_pieces
+from ecgjepa.data.listings.listing import Listing, checked_pieces
+from ecgjepa.data.preparing.account import Tally, records_schema, write_records, write_refused
+from ecgjepa.data.preparing.building import PLAN, Building, Joiner
+from ecgjepa.data.preparing.chunks import prepare_chunk
+from ecgjepa.data.preparing.engines import Engine
+from ecgjepa.data.preparing.known import STALE, Known
 from ecgjepa.data.store import (
     DESCRIPTION,
     FORMAT,

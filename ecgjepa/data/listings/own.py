@@ -15,14 +15,14 @@ import pyarrow as pa
 from jaxtyping import UInt64
 from numpy import ndarray
 
-from ecgjepa.data.folders import SIGNAL_SUFFIXES, Found, find_records, patient_finder, rows_of, without_suffix
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
-from ecgjepa.data.labels import HeaderNotes
-from ecgjepa.data.listing import PIECE, DatasetError, Listing, name_hashes, printable, to_piece
-from ecgjepa.data.own_checks import check_table
+from ecgjepa.data.listings.checks import check_table
+from ecgjepa.data.listings.folders import SIGNAL_SUFFIXES, Found, find_records, patient_finder, rows_of, without_suffix
+from ecgjepa.data.listings.labels import HeaderNotes
+from ecgjepa.data.listings.listing import PIECE, DatasetError, Listing, name_hashes, printable, to_piece
+from ecgjepa.data.listings.splits import SHARES, Split, check_shares, split_of_patient
+from ecgjepa.data.listings.tables import HINT_COLUMNS, LABELS, Piece, UserTable, refuse_near_names
 from ecgjepa.data.readers import SUFFIXES
-from ecgjepa.data.splits import SHARES, Split, check_shares, split_of_patient
-from ecgjepa.data.tables import HINT_COLUMNS, LABELS, Piece, UserTable, refuse_near_names
 
 Shares = tuple[float, float, float]
 
@@ -65,7 +65,7 @@ def list_folder(
         folder: where to look; links to folders are followed once.
         patient: a regular expression, searched in the path below the folder without suffix (`p10/p10001725/s4/4`);
             its group `patient`, or its first, is the patient. Without one every record is a patient of its own.
-        split: `patient` divides the patients, see `ecgjepa.data.splits.split_of_patient`; else there is no split.
+        split: `patient` divides the patients, see `split_of_patient`; else there is no split.
         hints: what the files do not say about themselves.
 
     Raises:

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from ecgjepa.data.cells import Cell, labels, parsers
-from ecgjepa.data.listing import PIECE, DatasetError
+from ecgjepa.data.listings.cells import Cell, labels, parsers
+from ecgjepa.data.listings.listing import PIECE, DatasetError
 
 TEXT_SUFFIXES = frozenset({".csv", ".tsv"})
 TABLE_SUFFIXES = TEXT_SUFFIXES | {".parquet"}

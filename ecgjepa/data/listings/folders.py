@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ecgjepa.data.listing import DatasetError, printable
+from ecgjepa.data.listings.listing import DatasetError, printable
 from ecgjepa.data.readers import MANY_SUFFIXES, SUFFIXES, count_records, read
 from ecgjepa.data.store import DESCRIPTION, SIGNALS
 from ecgjepa.errors import RefusedRecordError

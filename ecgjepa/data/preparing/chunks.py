@@ -16,8 +16,8 @@ import pyarrow as pa
 from jaxtyping import Float32, Int16
 from numpy import ndarray
 
-from ecgjepa.data.labels import HeaderNotes, read_header_notes
-from ecgjepa.data.listing import hints_of, printable
+from ecgjepa.data.listings.labels import HeaderNotes, read_header_notes
+from ecgjepa.data.listings.listing import hints_of, printable
 from ecgjepa.data.readers import read
 from ecgjepa.data.store import UV_PER_MV, signal_hash
 from ecgjepa.errors import PrepareError, RefusedRecordError

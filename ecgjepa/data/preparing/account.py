@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ecgjepa.data.listing import FIELDS, PIECE, name_hashes, printable
+from ecgjepa.data.listings.listing import FIELDS, PIECE, name_hashes, printable
 from ecgjepa.data.store import RECORDS, REFUSED, Store
 from ecgjepa.files import atomic_path
 

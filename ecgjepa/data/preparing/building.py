@@ -2,7 +2,7 @@
 
     NAME.building/plan.json      what is built; written when the listing is whole
                   listing.arrow  every record to prepare
-                  00000012.*     chunks that are done, see `ecgjepa.data.chunks`
+                  00000012.*     chunks that are done, see `ecgjepa.data.preparing.chunks`
                   joined.json    how many chunks have been put into the array, and the rows that they gave
                   signals.npy    the array of a new store; rows of an addition go behind those of its store
 
@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ecgjepa.data.chunks import LISTING, chunk_files, count_chunks, read_rows
-from ecgjepa.data.listing import in_chunks
+from ecgjepa.data.listings.listing import in_chunks
+from ecgjepa.data.preparing.chunks import LISTING, chunk_files, count_chunks, read_rows
 from ecgjepa.data.store import DESCRIPTION, RECORDS, REFUSED, SIGNALS, signal_hash
 from ecgjepa.errors import PrepareError
 from ecgjepa.files import atomic_path, write_json

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import ecgjepa
-from ecgjepa.data.engines import Engine, Work
+from ecgjepa.data.preparing.engines import Engine, Work
 from ecgjepa.errors import ClusterError
 
 # A piece that ended its process so often (out of memory, a crash in a library) ends the work.
@@ -164,7 +164,7 @@ def _on_node(work: Work, numbers: list[int], folders: list[Path], token: str) ->
         if found != expected:
             problem = f"node {socket.gethostname()}: ecgjepa {expected} must be installed there, found {found}"
             return {"position": position, "outcome": pickle.dumps((None, None, problem))}
-        from ecgjepa.data.cluster import run_piece
+        from ecgjepa.data.preparing.cluster import run_piece
 
         return {"position": position, "outcome": run_piece(packed_work, numbers[position])}
 

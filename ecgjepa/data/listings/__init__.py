@@ -1,0 +1,1 @@
+"""Where the records of a data set are, and what is known of them besides their signal."""
