@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
-from numpy.lib.stride_tricks import sliding_window_view
 
 Resampling = Literal["polyphase", "fft"]
 
@@ -79,7 +78,9 @@ def polyphase(signal_mv: Float[ndarray, "leads source"], ratio: Fraction) -> Flo
     padded_LS[:, :reach] = signal_mv[:, :1] + slope_L1 * np.arange(-reach, 0, dtype=np.float32)
     after = padded_LS.shape[1] - reach - source
     padded_LS[:, reach + source :] = signal_mv[:, -1:] + slope_L1 * np.arange(1, after + 1, dtype=np.float32)
-    windows_LBI = sliding_window_view(padded_LS, len(weights_IO), axis=1)[:, : blocks * turns * down : turns * down]
+    stride = padded_LS.itemsize
+    strides = (padded_LS.strides[0], turns * down * stride, stride)  # the windows overlap
+    windows_LBI = np.ndarray((leads, blocks, len(weights_IO)), np.float32, padded_LS, strides=strides)
     return (windows_LBI @ weights_IO).reshape(leads, -1)[:, :target]
 
 

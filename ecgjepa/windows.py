@@ -6,8 +6,9 @@ any of the leads: what is missing is left out, never filled. A record that has e
 Axes: L leads, S samples.
 """
 
+import functools
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -98,10 +99,11 @@ def standardize(recording: Recording, contract: SignalContract = DEFAULT_CONTRAC
     changes = ["derived_limb_leads"] * derived
     changes += ["padding_removed"] * (first > 0 or last < samples) + ["cropped"] * (samples > needed)
     signal_mv = signal_mv[:, first : first + needed]
-    if not np.isfinite(signal_mv).all():
+    highest_L, lowest_L = signal_mv.max(axis=1), signal_mv.min(axis=1)  # of which one is not finite if a sample is not
+    if not (np.isfinite(highest_L) & np.isfinite(lowest_L)).all():
         count, total = int((~np.isfinite(signal_mv)).sum()), signal_mv.size
         raise RefusedRecordError(recording.name, "not_finite", f"{count} of {total} samples are not finite numbers")
-    peak_to_peak_L = np.ptp(signal_mv, axis=1)
+    peak_to_peak_L = highest_L - lowest_L
     if (peak_to_peak_L < FLAT_MV).all():
         raise RefusedRecordError(recording.name, "flat", "every lead is constant, expected an ECG")
     flags = [f"flat_lead:{lead}" for lead, mv in zip(contract.leads, peak_to_peak_L, strict=True) if mv < FLAT_MV]
@@ -231,13 +233,9 @@ def _pick_leads(
 
     Nothing is derived from the rows in `dead`, and such a lead is derived where it can be.
     """
-    row_of: dict[str, int] = {}
-    for row, name in enumerate(recording.leads):
-        lead = canonical_lead(name)
-        if lead in wanted and lead in row_of:
-            raise RefusedRecordError(recording.name, "duplicate_lead", f"lead {lead} is there twice: {recording.leads}")
-        if lead is not None:
-            row_of.setdefault(lead, row)
+    row_of, twice = _rows_of(recording.leads, wanted)
+    if twice is not None:
+        raise RefusedRecordError(recording.name, "duplicate_lead", f"lead {twice} is there twice: {recording.leads}")
     limb = [lead for lead in LIMB_LEADS if lead in row_of and row_of[lead] not in dead][:2]
     lead_mv, derived = {}, False
     for lead in wanted:
@@ -251,9 +249,24 @@ def _pick_leads(
     return lead_mv, derived
 
 
+@functools.lru_cache(maxsize=256)  # the records of an archive have few sets of leads
+def _rows_of(names: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[Mapping[str, int], str | None]:
+    """Standard lead -> its first row, and a wanted lead that is there twice, if one is."""
+    row_of: dict[str, int] = {}
+    for row, name in enumerate(names):
+        lead = canonical_lead(name)
+        if lead in wanted and lead in row_of:
+            return row_of, lead
+        if lead is not None:
+            row_of.setdefault(lead, row)
+    return row_of, None
+
+
 def _bounds(signal_mv: Float[ndarray, "l s"], rate: float, contract: SignalContract) -> tuple[int, int]:
     """Where signal begins and ends between zero padding; a little padding is forgiven if a window becomes whole."""
     samples, needed = signal_mv.shape[1], round(contract.seconds * rate)
+    if samples and signal_mv[:, 0].any() and signal_mv[:, -1].any():
+        return 0, samples  # no padding, as in nearly all records
     filled = np.flatnonzero(signal_mv.any(axis=0))
     first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, samples)
     tolerance = round(PADDING_TOLERANCE_S * rate)

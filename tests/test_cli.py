@@ -91,7 +91,7 @@ def test_prepare_prints_the_account_and_overwrites_nothing(tmp_path: Path) -> No
     write_wfdb(tmp_path / "data/records500/00000", "00004_hr", smooth_signal(8))
     again = run(*command)
     assert "4 of 5 records kept" in again.output
-    assert "source files of 1 changed since" in again.output
+    assert "since they were prepared: 1 files changed" in again.output
     assert "4 of 5 records kept" in run(*command, "--overwrite").output
 
 

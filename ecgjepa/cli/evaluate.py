@@ -76,7 +76,8 @@ def probe(
         labelled = Store.open(store)
     else:
         labelled = cached_store(str(dataset), str(data_dir), cache_dir, contract=pretrained.contract)
-    level = level or DEFAULT_LEVELS.get(labelled.info["dataset"])
+    levels = list(labelled.info["levels"])
+    level = level or DEFAULT_LEVELS.get(labelled.info["dataset"]) or (levels[0] if len(levels) == 1 else None)
     if level is None:
         raise click.UsageError(f"--level is needed: this store has {sorted(labelled.info['levels']) or 'no labels'}")
     encoder_name = "published" if model.file.suffix == ".pth" else model.network

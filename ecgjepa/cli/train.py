@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from ecgjepa.cli.main import command_line, main
 from ecgjepa.cli.own import choose_listing, own_data_options, tell_ignored
 from ecgjepa.config import load_config
 
+if TYPE_CHECKING:
+    from ecgjepa.data.store import Store
+
 DATASETS = (
     "ptbxl",
     "shaoxing",
@@ -19,6 +22,8 @@ DATASETS = (
     "cpsc",
     "folder",
 )  # those of `listings.datasets`, without importing it
+
+STALE_WORDS = {"changed": "files changed", "absent": "files absent", "not_listed": "records no longer listed"}
 
 
 @main.command()
@@ -34,7 +39,8 @@ DATASETS = (
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes; all processors if not given.")
 @engine_options
-@click.option("--overwrite", is_flag=True, help="Replace the store that is there.")
+@click.option("--overwrite", is_flag=True, help="Prepare everything anew, and replace the store that is there.")
+@click.option("--name", help="What the data set is called, for --weight and --gain; of one's own the store's folder.")
 @own_data_options
 def prepare(
     dataset: str,
@@ -45,6 +51,7 @@ def prepare(
     engine: str,
     ray_address: str | None,
     overwrite: bool,
+    name: str | None,
     **own: Any,
 ) -> None:
     """Raw files -> store: one array, one table, and an account of every record.
@@ -59,14 +66,24 @@ def prepare(
     contract = SignalContract(resampling=resampling)
     listing, folder = choose_listing(dataset, data_dir, own)
     store = prepare(
-        listing, folder, out, contract=contract, workers=workers, overwrite=overwrite, engine=chosen or local
+        listing,
+        folder,
+        out,
+        name=name or (None if isinstance(listing, str) else out.resolve().name),
+        contract=contract,
+        workers=workers,
+        overwrite=overwrite,
+        engine=chosen or local,
     )
     if not isinstance(listing, str):
         tell_ignored(listing)
     click.echo(f"{out}: {describe_account(store.info['account'])}")
+    click.echo(describe_labels(store))
+    if store.info["account"]["refused"]:
+        click.echo(f"  refused records by name: {out / 'refused.csv'}")
     if stale := store.info.get("stale"):
-        found = ", ".join(f"{count} {what}" for what, count in stale.items())
-        click.echo(f"  source files of {found} since; their rows are kept as they were: {out / 'stale.csv'}", err=True)
+        found = ", ".join(f"{count} {STALE_WORDS[what]}" for what, count in stale.items())
+        click.echo(f"  since they were prepared: {found}; rows are kept as they were: {out / 'stale.csv'}", err=True)
 
 
 @main.command()
@@ -112,6 +129,16 @@ def pretrain(
         click.echo(f"{outcome.path}: stopped after step {outcome.step} of {outcome.steps}; --resume goes on", err=True)
         sys.exit(128 + outcome.stopped_by)
     click.echo(f"{outcome.path}: {outcome.steps} steps done, model in {outcome.path / 'model'}")
+
+
+def describe_labels(store: "Store") -> str:
+    """What a store knows besides signals: splits and label levels."""
+    import pyarrow.compute as pc
+
+    counted = pc.value_counts(store.column("split")).to_pylist()
+    splits = ", ".join(f"{each['values'] or 'none'} {each['counts']}" for each in counted)
+    levels = ", ".join(f"{level} ({len(classes or [])} classes)" for level, classes in store.info["levels"].items())
+    return f"  splits: {splits}\n  label levels: {levels or 'none'}"
 
 
 def describe_account(account: dict[str, Any]) -> str:

@@ -6,25 +6,28 @@ run goes on where it stopped, and a row that a record once got is its own for go
 """
 
 import errno
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from ecgjepa.data.listings.datasets import list_records
 from ecgjepa.data.listings.listing import Listing, fingerprint
 from ecgjepa.data.preparing.engines import Engine, local
-from ecgjepa.data.preparing.preparation import Preparation
+from ecgjepa.data.preparing.preparation import Preparation, restore_replaced
 from ecgjepa.data.store import DESCRIPTION, FORMAT, Store, read_description
 from ecgjepa.errors import PrepareError
 from ecgjepa.signal import DEFAULT_CONTRACT, SignalContract
 
 # Changes whenever the same file would give another row, so that nothing made by older rules is taken for new.
 RULES = 2
+
+_log = logging.getLogger(__name__)
 
 
 def prepare(
@@ -63,6 +66,8 @@ def prepare(
     out, data_dir = Path(os.path.realpath(out)), Path(data_dir).expanduser().resolve()
     if data_dir == out or out in data_dir.parents:
         raise FileExistsError(f"{out} holds the raw data; choose another folder for the store")
+    if out.suffix == ".building":
+        raise ValueError(f"{out}: names that end in .building are those of stores that are not finished")
     listing = list_records(dataset, data_dir) if isinstance(dataset, str) else dataset
     job = {
         "dataset": name or listing.dataset,
@@ -75,6 +80,7 @@ def prepare(
     }
     out.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(out):
+        restore_replaced(out)
         _check_free(out, job, overwrite)
         try:
             Preparation(listing, job, contract, out, workers or os.cpu_count() or 1, progress, engine).run(overwrite)
@@ -112,13 +118,17 @@ def cached_store(
 
 @contextmanager
 def _only_one(out: Path) -> Iterator[None]:
-    """While one process prepares a store, others wait; who waited finds it there."""
-    lock = FileLock(out.with_name(out.name + ".lock"))
+    """While one process prepares a store, others wait. The lock's file stays: who removes it may remove another's."""
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
-        with lock:
-            yield
+        lock.acquire(timeout=1)
+    except Timeout:
+        _log.warning("another process prepares %s; waiting for it", out)
+        lock.acquire()
+    try:
+        yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _check_free(out: Path, job: dict[str, Any], overwrite: bool) -> None:
@@ -131,8 +141,20 @@ def _check_free(out: Path, job: dict[str, Any], overwrite: bool) -> None:
         out.rmdir()
     elif not overwrite:
         made = read_description(out).get("source", {})
-        if other := [f"{key} {made.get(key)!r}, now {value!r}" for key, value in job.items() if made.get(key) != value]:
+        if other := _differences(made, job):
             raise FileExistsError(
-                f"{out} exists already and was made from something else: {'; '.join(other)}. "
+                f"{out} exists already and was made otherwise: {'; '.join(other)}. "
                 "Choose another folder, or --overwrite to replace it"
             )
+
+
+def _differences(made: Mapping[str, Any], job: Mapping[str, Any]) -> list[str]:
+    """Which settings differ, also within those that have parts."""
+    words = []
+    for key in dict.fromkeys([*made, *job]) if "additions" not in made else dict.fromkeys(job):
+        old, new = made.get(key), job.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            words += _differences(old, new)
+        elif old != new:
+            words.append(f"{key} was {'not given' if old is None else old}, is {'not given' if new is None else new}")
+    return words

@@ -3,6 +3,10 @@
 Nothing outside of this file and `formats/` knows file formats.
 """
 
+import errno
+import os
+import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +15,7 @@ from ecgjepa.data.formats.dicom import read_dicom
 from ecgjepa.data.formats.edf import read_edf
 from ecgjepa.data.formats.hdf5 import CODE15_LEADS, count_hdf5, read_hdf5
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
+from ecgjepa.data.formats.machine import refusal_of_trouble
 from ecgjepa.data.formats.table import read_table
 from ecgjepa.data.formats.wfdb import read_wfdb
 from ecgjepa.data.formats.xml import read_xml
@@ -63,12 +68,14 @@ def read(path: Path | str, row: int | None = None, name: str | None = None, hint
         hints: what the file does not say about itself.
 
     Raises:
-        RefusedRecordError: whatever is wrong with the file, nothing else is raised.
+        RefusedRecordError: whatever is wrong with the file; `io_error` if that is the disk, or the way to it.
+        OSError: the machine can open no file any more; nothing else is raised but a MemoryError.
     """
     path = Path(path)
     suffix = _suffix(path)
     stem = path.name[: len(path.name) - len(suffix)]
     name = name or (stem if row is None else f"{stem}[{row}]")
+    handled = sys.exc_info()[1]
     try:
         path, suffix = _locate(path, suffix, name)
         if suffix in _MANY:
@@ -76,12 +83,12 @@ def read(path: Path | str, row: int | None = None, name: str | None = None, hint
         if row is not None:
             raise RefusedRecordError(name, "malformed", f"row {row} of a {suffix} file, which holds one record")
         return _checked(_SINGLE[suffix](path, name, hints))
-    except RefusedRecordError as refusal:
-        raise _in_one_line(refusal) from refusal.__cause__
     except MemoryError:
         raise
+    except RefusedRecordError as refusal:
+        raise _refusal(name, suffix, refusal, handled) from refusal.__cause__
     except Exception as error:  # a library raises whatever a broken file makes it run into; the record is named
-        raise _unreadable(name, suffix, error) from error
+        raise _refusal(name, suffix, error, handled) from error
 
 
 def count_records(path: Path | str) -> int | None:
@@ -89,22 +96,24 @@ def count_records(path: Path | str) -> int | None:
 
     Raises:
         RefusedRecordError: the file cannot be read, is of no known format, or holds none.
+        OSError: as `read`.
     """
     path = Path(path)
     name = path.stem
     suffix = _suffix(path)
+    handled = sys.exc_info()[1]
     try:
         path, suffix = _locate(path, suffix, name)
         count = _COUNT[suffix](path, name) if suffix in _COUNT else None
         if count == 0:
             raise RefusedRecordError(name, "no_signals", f"{path.name} holds 0 records, expected some")
         return count
-    except RefusedRecordError as refusal:
-        raise _in_one_line(refusal) from refusal.__cause__
     except MemoryError:
         raise
+    except RefusedRecordError as refusal:
+        raise _refusal(name, suffix, refusal, handled) from refusal.__cause__
     except Exception as error:  # as in `read`
-        raise _unreadable(name, suffix, error) from error
+        raise _refusal(name, suffix, error, handled) from error
 
 
 def _suffix(path: Path) -> str:
@@ -127,15 +136,25 @@ def _locate(path: Path, suffix: str, name: str) -> tuple[Path, str]:
                 raise RefusedRecordError(name, "unknown_format", f"suffix {path.suffix!r}, expected one of {known}")
             raise RefusedRecordError(name, "file_absent", f"no file {path}, and no header {header.name}")
         path, suffix = header, ".hea"
-    if not path.exists():
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
         kind = "header " if suffix == ".hea" else ""
-        raise RefusedRecordError(name, "file_absent", f"no {kind}file {path}")
-    if not path.is_file():
+        raise RefusedRecordError(name, "file_absent", f"no {kind}file {path}") from None
+    if not stat.S_ISREG(state.st_mode):
         raise RefusedRecordError(name, "malformed", f"{path.name} is not a regular file")
+    if not state.st_size and suffix != ".hea":  # of which its reader says more
+        raise RefusedRecordError(name, "unreadable", f"{path.name} is empty")
     return path, suffix
 
 
-def _unreadable(name: str, suffix: str, error: Exception) -> RefusedRecordError:
+def _refusal(name: str, suffix: str, error: Exception, handled: BaseException | None) -> RefusedRecordError:
+    if (trouble := refusal_of_trouble(name, error, handled)) is not None:
+        return _in_one_line(trouble)
+    if isinstance(error, RefusedRecordError):
+        return _in_one_line(error)
     kind = {".hea": "the signal file, or its header,", "": "the file"}.get(suffix, f"the {suffix} file")
     first = (str(error).splitlines() or [""])[0][:200]
     found = f"{kind} is cut or damaged: {type(error).__name__}: {first}"

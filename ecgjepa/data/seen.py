@@ -6,6 +6,7 @@
 data set as long as it was brought to the same contract; `record` and `patient` are hashes of names within a data set.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,23 +39,25 @@ class Seen:
     Attributes:
         signal, record, patient: sorted hashes.
         contracts: of the stores that were trained on.
+        namespaces: of their names, see `namespace`.
     """
 
     signal: UInt64[ndarray, "s"]
     record: UInt64[ndarray, "r"]
     patient: UInt64[ndarray, "p"]
     contracts: tuple[dict, ...]
+    namespaces: tuple[str, ...]
 
     @classmethod
     def read(cls, path: Path) -> "Seen":
         """Raises SeenError for a file of another kind."""
         try:
             table = pq.read_table(path)
-            contracts = json.loads(table.schema.metadata[b"contracts"])
+            contracts, namespaces = (json.loads(table.schema.metadata[key]) for key in (b"contracts", b"namespaces"))
             columns = [np.unique(table[kind].to_numpy()) for kind in KINDS]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SeenError(f"{path} is not the list of what a model was trained on: {error}") from error
-        return cls(columns[0], columns[1], columns[2], tuple(contracts))
+        return cls(columns[0], columns[1], columns[2], tuple(contracts), tuple(namespaces))
 
     def among(self, store: Store, rows: ndarray) -> dict[str, Bool[ndarray, "n"]]:
         """Which rows of a store were seen: the same `signal`, or the same `record` or `patient` of one data set.
@@ -69,18 +72,31 @@ class Seen:
             found["signal"][:] = False
         return found
 
+    def names(self, store: Store) -> bool:
+        """Whether names can be compared: the store's mean the same as those of something that was trained on."""
+        return hashlib.sha256(namespace(store).encode()).hexdigest() in self.namespaces
+
     def knows(self, store: Store) -> bool:
         """Whether signals can be compared: those of other contracts differ even where the ECG is the same."""
         return store.contract.to_dict() in self.contracts
 
 
+def namespace(store: Store) -> str:
+    """Within what names of records and patients mean the same: a published data set, or a folder of one's own."""
+    source = store.info.get("source") or {}
+    if source.get("layout", "ptbxl") in PUBLISHED:
+        return str(store.info["dataset"])
+    return f"own ECGs in {source.get('data_dir')}"
+
+
 def write_seen(path: Path, trained_on: Sequence[tuple[Store, ndarray]]) -> None:
     """Note what is trained on: of each store, some rows."""
-    contracts = [store.contract.to_dict() for store, _ in trained_on]
-    schema = pa.schema(
-        [(kind, pa.uint64()) for kind in KINDS],
-        metadata={"contracts": json.dumps([each for k, each in enumerate(contracts) if each not in contracts[:k]])},
-    )
+    about = {
+        "contracts": [store.contract.to_dict() for store, _ in trained_on],
+        "namespaces": [hashlib.sha256(namespace(store).encode()).hexdigest() for store, _ in trained_on],
+    }
+    schema = pa.schema([(kind, pa.uint64()) for kind in KINDS])
+    schema = schema.with_metadata({key: json.dumps(values) for key, values in about.items()})
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, use_dictionary=False) as writer:
         for store, chosen in trained_on:
             for _, hashes in _hashes(store, chosen):
@@ -89,10 +105,7 @@ def write_seen(path: Path, trained_on: Sequence[tuple[Store, ndarray]]) -> None:
 
 def _hashes(store: Store, rows: ndarray) -> Iterator[tuple[int, dict[str, UInt64[ndarray, "n"]]]]:
     """Hashes of some rows, piece by piece."""
-    source = store.info.get("source") or {}
-    name = store.info["dataset"]
-    if source.get("layout", "ptbxl") not in PUBLISHED:
-        name = f"{name} in {source.get('data_dir')}"  # names of one's own mean nothing elsewhere
+    name = namespace(store)
     columns = {
         kind: store.column(column) for kind, column in zip(KINDS, ("signal_hash", "record", "patient"), strict=True)
     }

@@ -39,8 +39,8 @@ SIGNALS, RECORDS, REFUSED, DESCRIPTION = "signals.npy", "records.parquet", "refu
 
 KEYS: dict[str, type] = {"dataset": str, "contract": dict, "levels": dict, "account": dict, "checksums": dict}
 # Not part of `Store.records`: of use to the writer and to `verify` only, and large.
-BOOKKEEPING = ("file_state", "signal_hash")
-COLUMNS = ("record", "source", "patient", "fold", "split", "age", "sex", "flags", *BOOKKEEPING)
+BOOKKEEPING = ("file_state", "listed_state", "signal_hash")
+COLUMNS = ("record", "source", "patient", "fold", "split", "age", "sex", "flags", "file_state", "signal_hash")
 SPLITS = ("train", "validation", "test")
 VERIFIED_AT_ONCE = 256
 
@@ -120,6 +120,10 @@ class Store:
                 records[name] = self.column(name).to_pylist()
         return records.astype({"fold": "Int64"})  # pandas would make floats of them where some are missing
 
+    def has_column(self, name: str) -> bool:
+        """Whether the table has a column of this name."""
+        return name in self._columns()
+
     def column(self, name: str) -> pa.ChunkedArray:
         """One column of the table, N values as they lie in the file.
 
@@ -189,6 +193,8 @@ class Store:
             raise StoreError(f"store {self.path}: the digest of {SIGNALS} is {found}, expected {expected}")
 
     def _columns(self) -> list[str]:
+        if read_description(self.path).get("id") != self.info.get("id"):
+            raise StoreError(f"store {self.path}: it was replaced since it was opened")
         return pq.read_schema(self.path / RECORDS).names
 
     def _check_table(self) -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ecgjepa.download.archives import Archive
 from ecgjepa.download.manifest import RemoteFile
-from ecgjepa.download.names import STATE, DownloadError
+from ecgjepa.download.names import STATE, DownloadError, check_inside
 from ecgjepa.download.room import check_room, download_bytes, needed_bytes, place
 from ecgjepa.download.transfer import FileError, Patience, Transfer
 from ecgjepa.download.unpack import Unpacked, unpack
@@ -58,8 +58,9 @@ def missing_files(
         overwrite: files that differ are missing, too.
 
     Raises:
-        DownloadError: files are there that differ from the published ones.
+        DownloadError: files are there that differ from the published ones; a link leads out of the folder.
     """
+    check_inside(data_dir, (file.final_name for file in files))
     unpacked = Unpacked(data_dir / STATE / "unpacked.json")
     here = [file for file in files if (data_dir / file.final_name).exists()]
 
@@ -117,6 +118,7 @@ def fetch_files(
     state = data_dir / STATE
     if data_dir.exists() and not data_dir.is_dir():
         raise DownloadError(f"{data_dir} is a file, expected a folder")
+    check_inside(data_dir, (file.final_name for file in files))
     state.mkdir(parents=True, exist_ok=True)
     with _alone(state):
         missing = missing_files(files, data_dir, overwrite=overwrite, connections=connections, progress=progress)

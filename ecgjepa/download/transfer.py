@@ -10,11 +10,12 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import requests
+import urllib3
 
 from ecgjepa import __version__
 from ecgjepa.download.names import DownloadError
 
-CHUNK_BYTES = 64 * 1024  # at most so much is lost when a connection breaks
+CHUNK_BYTES = 64 * 1024  # at most so much is written at once
 PROGRESS_BYTES = 1024 * 1024  # an attempt that brings so much more than any before it does not count as failed
 OVERLOADED = {408, 425, 429, 500, 502, 503, 504}
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -133,13 +134,14 @@ class Transfer:
                 validator.write_text(_mark(response), encoding="latin-1")
                 with part.open("ab" if response.status_code == 206 else "wb") as file:
                     arrived = 0
-                    for chunk in response.iter_content(CHUNK_BYTES):
+                    # What has come, not whole blocks: of those the last one would be lost with the connection.
+                    while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
                         file.write(chunk)
                         arrived += len(chunk)
                         self._progress(len(chunk))
                         if self._stop.is_set():
                             raise StoppedError
-        except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             raise _TryAgainError(f"the connection failed ({_innermost(error)})") from error
         except requests.RequestException as error:
             raise DownloadError(f"{url}: {error}") from error

@@ -143,7 +143,7 @@ def embed_files(
 
 @contextmanager
 def _only_one(out: Path) -> Iterator[None]:
-    lock = FileLock(out.with_name(out.name + ".lock"))
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -151,8 +151,7 @@ def _only_one(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        lock.release()  # its file stays: who removes it may remove another's
 
 
 def _accelerated(encoder: Encoder, options: Options, device: torch.device | None) -> Encoder:

@@ -2,15 +2,13 @@
 
 import functools
 import os
-import signal
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch.utils.data import DataLoader, Dataset
 
+from ecgjepa.data.preparing.engines import begin_worker
 from ecgjepa.data.readers import read
 from ecgjepa.data.store import DESCRIPTION, Store
 from ecgjepa.embed.entries import Entry
@@ -89,18 +87,6 @@ class Reader(Dataset[list[tuple[Entry, list[Window] | Refusal]]]):
         return [(entry, read_windows(entry, self.job)) for entry in entries]
 
 
-def _begin_worker(parent: int, _number: int) -> None:
-    """Ctrl-C is the parent's to handle; a worker whose parent was killed ends by itself."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def read_all(
     listed: ListedEntries, runs: Sequence[int], job: ReadingJob, workers: int
 ) -> Iterator[tuple[Entry, list[Window] | Refusal]]:
@@ -114,7 +100,7 @@ def read_all(
         batch_size=None,
         num_workers=workers,
         multiprocessing_context="spawn" if workers else None,  # a fork would cut off the threads of torch and h5py
-        worker_init_fn=functools.partial(_begin_worker, os.getpid()),
+        worker_init_fn=functools.partial(begin_worker, os.getpid()),
     )
     for piece in loader:
         yield from piece

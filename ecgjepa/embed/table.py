@@ -6,7 +6,7 @@
               00000000.parquet the embeddings of a run of entries; its metadata names the entries and what was refused
     OUT                        all parts, one after the other
     OUT.failed.csv             every entry without an embedding, with the reason
-    OUT.lock                   while a process is at it
+    .OUT.lock                  held while a process is at it
 
 Axes: R rows, D width.
 """

@@ -24,8 +24,8 @@ def find_overlap(store: Store, targets: Targets, seen: Seen | None, *, allow: bo
         allow: report an overlap of the test split, too, instead of refusing it.
 
     Returns:
-        `known`; and if so `signals_compared`, and for each split `records` (of the evaluation), `seen` (the record
-        itself) and `patient_seen` (it, or another record of the same patient).
+        `known`; and if so `signals_compared`, `patients_compared`, and for each split `records` (of the evaluation),
+        `seen` (the record itself) and `patient_seen` (it, or another record of the same patient).
 
     Raises:
         LeakError: a test record or its patient was seen and `allow` is False.
@@ -47,7 +47,11 @@ def find_overlap(store: Store, targets: Targets, seen: Seen | None, *, allow: bo
             f"{len(leaked)} of {test_N.sum()} test records were seen in pretraining: {names}{more}. "
             "Pretrain without them, or --allow-overlap evaluates anyway and says so in the result"
         )
-    overlap: dict[str, Any] = {"known": True, "signals_compared": seen.knows(store)}
+    overlap: dict[str, Any] = {
+        "known": True,
+        "signals_compared": seen.knows(store),
+        "patients_compared": seen.names(store),
+    }
     for split in SPLITS:
         of_N = targets.split_N == split
         overlap[split] = {
@@ -73,5 +77,10 @@ def overlap_warnings(overlap: dict[str, Any]) -> list[str]:
         warnings.append(
             "The encoder was trained on ECGs of another signal contract: overlap was looked for by names of records "
             "and patients within a data set only."
+        )
+    if not overlap["patients_compared"]:
+        warnings.append(
+            "The encoder was trained on other data sets than this one: patients have no names in common, so whether "
+            "one is in both is not known."
         )
     return warnings

@@ -6,6 +6,7 @@ All chance is a function of (seed, step), so that a resumed run equals an unbrok
 import hashlib
 import logging
 import platform
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -71,6 +72,8 @@ def pretrain(
     stores = [Store.open(path) for path in config.data.stores]
     if not stores:
         raise ValueError("no store to train on: give --store, or a raw folder such as --data-dir-shao")
+    if len({store.path.resolve() for store in stores}) < len(stores):
+        raise ValueError(f"a store is given twice: {', '.join(config.data.stores)}")
     rows = [training_rows(store, config.data) for store in stores]
     recipe, contract = config.training, stores[0].contract
     gains = config.data.gains
@@ -141,6 +144,7 @@ def pretrain(
         steps=steps,
         stores=[store["path"] for store in run.info["stores"]],
     )
+    shutil.copyfile(run.path / SEEN, run.path / "model" / SEEN)
     run.write_info(status="finished", finished=now())
     return Outcome(run.path, steps, steps)
 

@@ -1,5 +1,7 @@
 """Data sets: every record of the table is listed, labels, patients and splits are right."""
 
+import errno
+import os
 from pathlib import Path
 
 import h5py
@@ -110,6 +112,37 @@ def test_folders_of_wfdb(tmp_path: Path) -> None:
     assert list_records("cpsc", tmp_path / "cpsc").records["split"].tolist() == ["train", "test"]
     every = list_records("folder", tmp_path).records
     assert every["record"].tolist() == ["01/010/JS00001", "cpsc/g1/A0001", "cpsc/g7/A0002"]
+
+
+@pytest.mark.parametrize(("dataset", "place"), [("shaoxing", "01/010"), ("cpsc", "g1")])
+def test_a_name_that_is_no_text_does_not_stop_the_others(tmp_path: Path, dataset: str, place: str) -> None:
+    write_wfdb(tmp_path / place, "A0001", smooth_signal(0))
+    path = os.fsencode(tmp_path / place) + b"/\xff.hea"
+    with open(path, "w"):
+        pass
+    (records,) = list_records(dataset, tmp_path).pieces()
+    assert records["record"].to_pylist() == records["patient"].to_pylist() == ["A0001", "\\udcff"]
+    assert records["path"].to_pylist()[1] == path
+
+
+def test_a_part_of_code15_whose_name_is_no_text(tmp_path: Path) -> None:
+    write_code15(tmp_path)
+    with open(os.fsencode(tmp_path) + b"/exams_part\xff.hdf5", "wb") as file:
+        file.write(b"no HDF5")
+    for _ in ("with", "without"):
+        (records,) = list_records("code15", tmp_path).pieces()
+        assert "exams_part\\udcff" in records["record"].to_pylist()
+        (tmp_path / "exams.csv").unlink(missing_ok=True)
+
+
+def test_exams_are_not_lost_for_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    write_code15(tmp_path)
+    monkeypatch.setattr("h5py.File", fail)
+    with pytest.raises(DatasetError, match=r"exams_part0.hdf5: .*Input/output error; its exams cannot be listed now"):
+        list_records("code15", tmp_path)
 
 
 def test_errors_say_what_was_looked_for(tmp_path: Path) -> None:

@@ -269,8 +269,16 @@ def test_files_that_may_not_be_read(
         return true_open(file, *args, **options)
 
     path.chmod(0)
+    true_open_at = os.open
+
+    def no_open_at(file: Any, *args: Any, **options: Any) -> int:
+        if Path(os.fsdecode(file)).name == sample:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return true_open_at(file, *args, **options)
+
     monkeypatch.setattr("builtins.open", no_open)
     monkeypatch.setattr("io.open", no_open)
+    monkeypatch.setattr("os.open", no_open_at)
     if sample == "hdf5.h5":
         monkeypatch.setattr("h5py.File", no_open)
     with pytest.raises(RefusedRecordError, match="Permission denied") as caught:

@@ -19,11 +19,14 @@ from click.testing import CliRunner
 from ecgjepa.cli import main
 from ecgjepa.data import readers
 from ecgjepa.data.formats.hints import Hints
+from ecgjepa.data.listings import folders
 from ecgjepa.data.listings.datasets import DatasetError
-from ecgjepa.data.listings.folders import find_records
+from ecgjepa.data.listings.folders import BUILDING_FILES, find_records
 from ecgjepa.data.listings.listing import checked_pieces, hints_of, listing_schema
 from ecgjepa.data.listings.own import OwnListing, list_folder, list_table
 from ecgjepa.data.listings.splits import split_of_patient
+from ecgjepa.data.preparing.building import PLAN
+from ecgjepa.data.preparing.chunks import LISTING
 from ecgjepa.data.store import Store
 from ecgjepa.leads import LEADS_12
 from tests.data.archives import smooth_signal, write_code15, write_wfdb
@@ -118,10 +121,58 @@ def test_stores_are_no_raw_data(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir()
         np.save(tmp_path / folder / "signals.npy", np.zeros((2, 8, 50)))
         (tmp_path / folder / "store.json").touch()
-    (tmp_path / "store.building" / "store.json").unlink()
+    (tmp_path / "store.building" / "store.json").rename(tmp_path / "store.building" / "plan.json")
     listing = list_folder(tmp_path)
     assert names(listing) == ["r"]
     assert listing.ignored == {"store": 2}
+
+
+def test_a_folder_is_left_out_as_a_building_only_if_it_is_one(tmp_path: Path) -> None:
+    assert {PLAN, LISTING} == BUILDING_FILES
+    for folder in ("icu.building", "mine.building"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "r.hea").touch()
+    (tmp_path / "mine.building" / LISTING).touch()
+    listing = list_folder(tmp_path)
+    assert names(listing) == ["icu.building/r"]
+    assert listing.ignored == {"store": 1}
+
+
+def write_in_two_files(folder: Path, name: str = "r") -> Path:
+    """A record whose header names two signal files, `NAME_1.dat` and `NAME_2.dat`."""
+    folder.mkdir(exist_ok=True)
+    lines = [f"{name} 2 500 50"]
+    for k, lead in enumerate(("I", "II"), 1):
+        (folder / f"{name}_{k}.dat").write_bytes(bytes(100))
+        lines.append(f"{name}_{k}.dat 16 1000/mV 16 0 0 0 0 {lead}")
+    (folder / f"{name}.hea").write_text("\n".join(lines))
+    return folder / f"{name}.hea"
+
+
+def test_signal_files_that_a_header_names_are_no_records(tmp_path: Path) -> None:
+    header = write_in_two_files(tmp_path)
+    write_wfdb(tmp_path, "s", smooth_signal(0))
+    write_in_two_files(tmp_path / "below")
+    for place in ("lost.dat", "below/r_3.mat"):
+        (tmp_path / place).touch()
+    os.mkfifo(tmp_path / "pipe.hea")
+    (tmp_path / "latin.hea").write_bytes(b"# r_9.dat\n\nlatin 1\n\xff.dat 16\n")
+    with open(os.fsencode(tmp_path) + b"/\xff.dat", "w"):
+        pass
+    assert names(list_folder(tmp_path)) == ["latin", "lost", "pipe", "r", "s", "below/r", "below/r_3"]
+    assert readers.read(header).leads == LEADS_12[:2]
+
+
+def test_headers_are_opened_only_where_a_signal_file_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.hea", "a.dat", "b.hea", "b.mat", "r.hea", "z.hea", "z.dat"):
+        (tmp_path / name).touch()
+    opened = []
+    monkeypatch.setattr(folders, "_file_names", lambda path: opened.append(path) or {"r_1.dat"})
+    assert names(list_folder(tmp_path)) == ["a", "b", "r", "z"]
+    assert not opened
+    (tmp_path / "r_1.dat").touch()
+    assert names(list_folder(tmp_path)) == ["a", "b", "r", "z"]
+    assert set(opened) == {str(tmp_path / "r.hea")}, "the one without a file of its own name is asked first"
 
 
 def test_a_folder_streams_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,6 +455,53 @@ def test_a_patient_in_two_splits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"record a .* in none, which is trained on, record c in test"):
         list_table(write_table(tmp_path, text.replace("train", "")))
     list_table(write_table(tmp_path, text.replace("train", "").replace("c,p,test", "c,p,train")))
+
+
+@pytest.mark.parametrize(
+    ("rows", "found"),
+    [
+        ("a,,17,train\nb,,,test\nc,17,,test", "record a \\(line 2\\) in train, record 17, which has no patient"),
+        ("17.edf,,,test\na,,17,", "record 17, which has no patient .* \\(line 2\\) in test, record a in none"),
+        ("a,,x/b.edf,train\nx/b.edf,,,test\nx/b.csv,,,test", "patient x/b.edf is in two splits"),
+        ("m.h5,,,test\na,,m[1],train", "patient m\\[1\\] is in two splits"),
+        ("a,,M\u00fcller,train\nb,,Mu\u0308ller,test", "patient M\u00fcller is in two splits"),
+        ("a,,12,train\nb,,12.0,test", "patient 12 is in two splits"),
+    ],
+)
+def test_patients_are_compared_by_the_names_they_will_have(tmp_path: Path, rows: str, found: str) -> None:
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file["ecg"] = np.zeros((3, 50, 12))
+    table = write_table(tmp_path, f"path,record,patient,split\n{rows}\n")
+    with pytest.raises(DatasetError, match=found):
+        list_table(table)
+    assert (
+        len(
+            list_table(table, split="patient")
+            .records.groupby("patient")["split"]
+            .unique()
+            .loc[lambda s: s.map(len) > 1]
+        )
+        == 0
+    )
+    table.write_text(table.read_text().replace("test", "train"))
+    patients = list_table(table).records["patient"]
+    assert len(set(patients)) < len(patients)
+
+
+def test_numbers_of_patients_are_the_same_in_text_and_parquet(tmp_path: Path) -> None:
+    table = write_table(tmp_path, "path,patient\na,12.0\nb,12\nc,\n")
+    frame = pd.read_csv(table)
+    frame.to_parquet(tmp_path / "my.parquet")
+    frame.to_csv(tmp_path / "again.csv", index=False, sep=";", decimal=",")
+    for file in (table, tmp_path / "my.parquet", tmp_path / "again.csv"):
+        assert list_table(file).records["patient"].tolist() == ["12", "12", "c"]
+
+
+def test_a_patient_is_one_however_a_folder_spells_it(tmp_path: Path) -> None:
+    for name in ("M\u00fcller", "Mu\u0308ller"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "r.hea").touch()
+    assert list_folder(tmp_path, patient="(.*)/").records["patient"].unique().tolist() == ["M\u00fcller"]
 
 
 def test_what_auto_takes(tmp_path: Path) -> None:

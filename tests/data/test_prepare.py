@@ -1,6 +1,7 @@
 """Preparing: nothing is lost without a line, an interrupted run goes on, a second one overwrites nothing."""
 
 import errno
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from filelock import FileLock, Timeout
 
 from ecgjepa.data.listings.datasets import DatasetError
 from ecgjepa.data.prepare import cached_store, prepare
@@ -193,6 +195,20 @@ def test_two_processes_may_ask_for_the_same_store(tmp_path: Path) -> None:
     )
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     assert [process.communicate(timeout=120)[0].strip() for process in both] == ["8", "8"]
+
+
+def test_who_waits_says_so_and_leaves_the_lock_to_its_owner(tmp_path: Path) -> None:
+    data = write_ptbxl(tmp_path / "data", records=3)
+    command = ["-m", "ecgjepa", "prepare", "--dataset", "ptbxl", "--data-dir", data, "--out", tmp_path / "store"]
+    with FileLock(tmp_path / ".store.lock"):
+        with subprocess.Popen([sys.executable, *command], stderr=subprocess.PIPE, text=True) as waiting:
+            assert waiting.stderr is not None
+            assert "waiting for it" in waiting.stderr.readline()
+            waiting.send_signal(signal.SIGINT)
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / ".store.lock", is_singleton=False).acquire(timeout=0)
+        assert not (tmp_path / "store").exists()
+    assert len(quiet("ptbxl", data, tmp_path / "store")) == 3
 
 
 def test_one_record_that_nobody_foresaw_is_refused_not_fatal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,17 @@
 """Readers: units, headers that wfdb refuses, and every kind of broken file named, none a traceback."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import h5py
 import numpy as np
 import pytest
 
-from ecgjepa.data.readers import CODE15_LEADS, read
+from ecgjepa.data.formats.machine import refusal_of_trouble
+from ecgjepa.data.readers import CODE15_LEADS, count_records, read
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.leads import LEADS_12
 from ecgjepa.windows import standardize
@@ -46,6 +50,68 @@ def test_headers_that_wfdb_refuses_are_read(tmp_path: Path) -> None:
     recording = read(header)
     np.testing.assert_array_equal(recording.signal_mv, plain.signal_mv)
     assert recording.leads == plain.leads
+
+
+def failing(error: Exception) -> Callable[..., NoReturn]:
+    def fail(*arguments: object, **options: object) -> NoReturn:
+        raise error
+
+    return fail
+
+
+def write_one(folder: Path, name: str) -> Path:
+    signal = smooth_signal(0)
+    if name == "a.hea":
+        write_wfdb(folder, "a", signal)
+    elif name == "a.npz":
+        np.savez(folder / name, signal=signal, sampling_rate_hz=500, unit="mV")
+    else:
+        with h5py.File(folder / name, "w") as file:
+            file["ecg"] = signal
+            file["ecg"].attrs.update({"fs": 500, "unit": "mV"})
+    return folder / name
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("a.hea", "ecgjepa.data.formats.wfdb.read_common"), ("a.npz", "zipfile._EndRecData64"), ("a.h5", "h5py.File")],
+)
+def test_trouble_of_the_machine_is_not_the_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, asked: str
+) -> None:
+    path = write_one(tmp_path, name)
+    for number in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT):
+        with monkeypatch.context() as changed:
+            changed.setattr(asked, failing(OSError(number, os.strerror(number))))
+            found = refusal(path)
+            assert (found.reason, os.strerror(number) in found.detail) == ("io_error", True)
+    for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        with monkeypatch.context() as changed:
+            changed.setattr(asked, failing(OSError(number, os.strerror(number))))
+            with pytest.raises(OSError, match=os.strerror(number)) as caught:
+                read(path)
+        assert caught.value.errno == number
+    with monkeypatch.context() as changed:
+        changed.setattr(asked, failing(OSError(errno.EACCES, "not yours")))
+        assert refusal(path).reason == "unreadable"
+    try:
+        raise OSError(errno.EMFILE, "of another file")
+    except OSError:
+        path.write_bytes(b"broken")
+        assert refusal(path).reason != "io_error", "trouble that was there before is not this file's"
+
+
+def test_trouble_that_hdf5_tells_in_words() -> None:
+    words = "Can't synchronously read data (file read failed: errno = 5, error message = 'Input/output error')"
+    assert refusal_of_trouble("a", OSError(words)) is not None
+    assert refusal_of_trouble("a", OSError(words.replace("5,", "2,"))) is None
+
+
+def test_a_file_of_many_that_cannot_be_counted_for_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_one(tmp_path, "a.h5")
+    monkeypatch.setattr("h5py.File", failing(OSError(errno.EIO, "disk")))
+    with pytest.raises(RefusedRecordError, match="io_error"):
+        count_records(path)
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:

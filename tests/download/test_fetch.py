@@ -125,6 +125,31 @@ def test_a_folder_in_place_of_a_file_is_named(publisher: Publisher, ptbxl: Path,
         bring("ptbxl", publisher.physionet(ptbxl), tmp_path / "file")
 
 
+@pytest.mark.parametrize("place", ["records500", "records500/00000", STATE, f"{STATE}/parts"])
+def test_a_link_that_leads_out_of_the_folder_is_named(
+    publisher: Publisher, ptbxl: Path, tmp_path: Path, place: str
+) -> None:
+    base, elsewhere = publisher.physionet(ptbxl), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    link = tmp_path / "data" / place
+    link.parent.mkdir(parents=True)
+    link.symlink_to(elsewhere, target_is_directory=True)
+    files = list_files(ARCHIVES["ptbxl"], base_address=base, patience=QUICK)
+    for look in (lambda: missing_files(files, tmp_path / "data"), lambda: bring("ptbxl", base, tmp_path / "data")):
+        with pytest.raises(DownloadError, match=rf"data/{place} leads to {elsewhere}, expected a folder inside of"):
+            look()
+    assert not list(elsewhere.iterdir())
+    assert contents(tmp_path / "data") == {}
+
+
+def test_links_within_the_folder_and_to_it_are_followed(publisher: Publisher, ptbxl: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "records").mkdir(parents=True)
+    (tmp_path / "disk" / "records500").symlink_to("records", target_is_directory=True)
+    (tmp_path / "data").symlink_to("disk", target_is_directory=True)
+    bring("ptbxl", publisher.physionet(ptbxl), tmp_path / "data")
+    assert (tmp_path / "disk" / "records" / "00000" / "00001_hr.dat").is_file()
+
+
 def test_no_room_is_said_before_anything_is_fetched(
     publisher: Publisher, code15: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

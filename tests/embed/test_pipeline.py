@@ -262,7 +262,7 @@ def test_gaps_that_leave_no_whole_patch_are_a_failure_and_not_the_end(archive: P
 
 
 def test_one_process_at_a_time(encoder: Encoder, archive: Path, tmp_path: Path) -> None:
-    with FileLock(tmp_path / "e.parquet.lock"), pytest.raises(FileExistsError, match="another process is writing"):
+    with FileLock(tmp_path / ".e.parquet.lock"), pytest.raises(FileExistsError, match="another process is writing"):
         quiet(encoder, archive, out=tmp_path / "e.parquet")
 
 

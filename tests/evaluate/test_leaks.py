@@ -35,7 +35,7 @@ def test_training_records_are_counted_and_no_others(tmp_path: Path) -> None:
     rows = np.flatnonzero(store.records["split"] == "train")
     overlap = find_overlap(store, targets_of(store), seen_of(tmp_path, (store, rows)), allow=False)
     assert overlap == {
-        "known": True, "signals_compared": True,
+        "known": True, "signals_compared": True, "patients_compared": True,
         "train": {"records": 30, "seen": 30, "patient_seen": 30},
         "validation": {"records": 5, "seen": 0, "patient_seen": 0},
         "test": {"records": 5, "seen": 0, "patient_seen": 0},
@@ -72,10 +72,16 @@ def test_a_patient_is_found_in_the_same_data_set_only(tmp_path: Path) -> None:
         find_overlap(Store.open(store.path), targets, seen, allow=False)
     elsewhere = replace(store, info={**store.info, "dataset": "elsewhere"})
     assert find_overlap(elsewhere, targets, seen, allow=True)["train"]["seen"] == 30  # by their signals
-    own = {"layout": "folder", "data_dir": "/a"}
-    mine, yours = (replace(store, info={**store.info, "source": {**own, "data_dir": d}}) for d in ("/a", "/b"))
+    overlap = find_overlap(elsewhere, targets, seen, allow=True)
+    assert not overlap["patients_compared"]
+    assert "not known" in overlap_warnings(overlap)[-1]
+    places = (("folder", "/a"), ("folder", "/b"), ("table", "/a"))
+    mine, yours, of_table = (
+        replace(store, info={**store.info, "dataset": d, "source": {"layout": d, "data_dir": place}})
+        for d, place in places
+    )
     seen_mine = seen_of(tmp_path, (mine, train))
-    for other, found in ((mine, True), (yours, False)):
+    for other, found in ((mine, True), (yours, False), (of_table, True)):
         assert seen_mine.among(other, train)["record"].all() == found
         assert seen_mine.among(other, train)["patient"].any() == found
 

@@ -8,7 +8,7 @@ import math
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +20,26 @@ from ecgjepa.signal import Recording
 
 FORMATS = ("8", "16", "24", "32", "61", "80", "160", "212", "310", "311", "508", "516", "524")
 _FORMAT = re.compile(r"\d+", re.ASCII)
-# gain, baseline, unit
-_CALIBRATION = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)(?:\((-?\d{1,15})\))?(?:/(\S*))?", re.ASCII)
+# gain (perhaps none), baseline, unit
+_CALIBRATION = re.compile(r"(-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)?(?:\((-?\d{1,15})\))?(?:/(\S*))?", re.ASCII)
+# Of which `wfdb` leaves nothing out.
+_PLAIN_UNIT = re.compile(r"[\w^?%/-]*", re.ASCII)
+
+
+class _Header(NamedTuple):
+    """What a header says in words that `wfdb` may cut: it leaves out what is not ASCII, and `mV.` is its `mV`.
+
+    Attributes:
+        lines: without blanks around them, comments and empty ones left out.
+        file_names: signal files, or segments.
+        units: None for a record of segments.
+        comments: as `wfdb` gives them.
+    """
+
+    lines: list[str]
+    file_names: set[str]
+    units: list[str] | None
+    comments: tuple[str, ...]
 
 
 def read_wfdb(path: Path, name: str, hints: Hints) -> Recording:
@@ -46,21 +64,25 @@ def read_any(path: Path, name: str, hints: Hints) -> Recording:
     """Read a record of any layout with the package `wfdb`; see `read_wfdb`."""
     import wfdb
 
-    record_line, file_names = _check_header(path, name)
+    header = _check_header(path, name)
     if absent := sorted(
         file
-        for file in file_names  # signal files, or the headers of segments by their names
+        for file in header.file_names  # signal files, or the headers of segments by their names
         if not (path.parent / file).exists() and not (path.parent / f"{file}.hea").exists()
     ):
         raise RefusedRecordError(name, "file_absent", f"{absent[0]} is not there, which the header {path.name} names")
-    is_segmented = "/" in record_line.split()[0]
+    is_segmented = header.units is None
     try:
-        record = wfdb.rdrecord(str(path.with_suffix("")), return_res=32, physical=is_segmented)
+        if not is_segmented and not "".join(header.lines).isascii():
+            record = _read_with_clean_header(path, header)
+        else:
+            record = wfdb.rdrecord(str(path.with_suffix("")), return_res=32, physical=is_segmented)
     except ValueError:
-        record = _read_with_clean_header(path, record_line, file_names)
+        record = _read_with_clean_header(path, header)
     if record.d_signal is not None:
         _check_sums(record, name)
-        record.dac(return_res=32, inplace=True)
+        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and no finite sample
+            record.dac(return_res=32, inplace=True)
     if record.p_signal is None or record.n_sig == 0:
         raise RefusedRecordError(name, "no_signals", "the header lists no signals, expected ECG leads")
     if record.p_signal.shape[0] != record.sig_len:
@@ -69,25 +91,38 @@ def read_any(path: Path, name: str, hints: Hints) -> Recording:
         )
     rate_hz = settle_rate(name, float(record.fs), hints)
     leads = tuple(lead or "" for lead in record.sig_name)
+    if not is_segmented:
+        leads = tuple(_as_written(lead, line) for lead, line in zip(leads, header.lines[1:], strict=True))
     settle_leads(name, leads, hints)
-    signal_mv = np.ascontiguousarray(calibrate(name, record.p_signal.T, record.units, hints))
-    return Recording(name, signal_mv, leads, rate_hz, tuple(record.comments))
+    signal_mv = np.ascontiguousarray(calibrate(name, record.p_signal.T, header.units or record.units, hints))
+    return Recording(name, signal_mv, leads, rate_hz, header.comments)
+
+
+def _as_written(lead: str, line: str) -> str:
+    """The name of a lead as it ends a line of the header, of which `wfdb` was given `_ascii`."""
+    return line[len(line) - len(lead) :] if _ascii(line).endswith(lead) else lead
+
+
+def _ascii(text: str) -> str:
+    """The same text, `?` for each character that is not ASCII: a lead `IÄ` must not become I."""
+    return text.encode("ascii", errors="replace").decode("ascii")
 
 
 def _check_sums(record: Any, name: str) -> None:
     """What the header says of the samples, where it says it and one frame is one sample."""
     if max(record.samps_per_frame, default=1) == 1 and not any(record.skew or ()):
         said = [None if None in (values or [None]) else values for values in (record.init_value, record.checksum)]
-        check_sums(name, record.d_signal.T, tuple(record.sig_name), *said)
+        check_sums(name, record.d_signal.T, tuple(lead or "" for lead in record.sig_name), *said)
 
 
-def _check_header(header: Path, name: str, *, is_segment: bool = False) -> tuple[str, set[str]]:
-    """The record line and the names of the files it names, which must lie beside the header."""
+def _check_header(header: Path, name: str, *, is_segment: bool = False) -> _Header:
+    """Read a header; the files it names must lie beside it."""
     if not header.is_file():
         raise RefusedRecordError(name, "malformed", f"{header.name} is not a regular file, expected a header")
     check_size(name, header, MAX_HEADER_BYTES, f"the header {header.name}")
     text = header.read_text(encoding="utf-8", errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    every = [line for raw in text.splitlines() if (line := raw.strip())]
+    lines = [line for line in every if line[0] != "#"]
     if not lines:
         raise RefusedRecordError(name, "malformed", f"the header {header.name} is empty")
     if (longest := max(map(len, lines))) > MAX_LINE:
@@ -109,37 +144,43 @@ def _check_header(header: Path, name: str, *, is_segment: bool = False) -> tuple
         if (header.parent / file_name).exists() and not (header.parent / file_name).is_file():
             raise RefusedRecordError(name, "malformed", f"{file_name!r} is not a regular file")
     segments = fields[0].partition("/")[2]
-    if segments:
+    units = None
+    if "/" in fields[0]:
         _check_segments(header, name, segments, fields, below, is_segment)
     else:
-        for words in below:
-            _check_signal(name, words)
-    _check_claim(header, name, fields, below, is_segmented=bool(segments))
-    return lines[0], file_names
+        units = [_check_signal(name, words, is_segment=is_segment) for words in below]
+    _check_claim(header, name, fields, below, is_segmented=units is None)
+    comments = tuple(line.strip(" \t#") for line in every if line[0] == "#")
+    return _Header(lines, file_names, units, comments)
 
 
-def _check_signal(name: str, words: list[str]) -> None:
-    """What `wfdb` would take for something else: it reads as much of a word as it understands, and goes on behind."""
+def _check_signal(name: str, words: list[str], *, is_segment: bool) -> str:
+    """The unit of a signal line, which says nothing that `wfdb` would take for something else.
+
+    It reads as much of a word as it understands and goes on behind, and takes 200 for a gain of none or 0.
+    """
     if words[0].lower().endswith(".hea"):
         raise RefusedRecordError(name, "malformed", f"{words[0]!r} is a header, expected a signal file")
     fmt = _FORMAT.match(words[1]) if len(words) > 1 else None
-    if fmt is None or fmt[0] not in FORMATS:
+    is_layout = is_segment and words[:2] == ["~", "0"]  # a segment of no samples: the signals that others have
+    if fmt is None or (fmt[0] not in FORMATS and not is_layout):
         raise RefusedRecordError(
             name, "malformed", f"format {' '.join(words[1:2])[:80]!r}, expected one of {', '.join(FORMATS)}"
         )
-    if len(words) < 3:
-        return
-    calibration = _CALIBRATION.fullmatch(words[2])
+    if is_segment and not " ".join(words).isascii():
+        raise RefusedRecordError(name, "malformed", f"{' '.join(words)[:80]!r} in a segment's header, expected ASCII")
+    calibration = _CALIBRATION.fullmatch(words[2] if len(words) > 2 else "")
     if calibration is None or abs(int(calibration[2] or 0)) >= 2**31:
         raise RefusedRecordError(
             name, "malformed", f"{words[2][:80]!r} in the header, expected counts per unit as in 200(0)/mV"
         )
-    if not 0 < float(calibration[1]) < math.inf:
-        raise RefusedRecordError(
-            name, "uncalibrated", f"gain {calibration[1][:80]} in the header, expected counts per unit above 0"
-        )
-    if calibration[3] and not calibration[3].isascii():
-        raise RefusedRecordError(name, "unknown_unit", f"unit {calibration[3][:80]!r}, expected one of mV, uV, V, nV")
+    if not 0 < float(calibration[1] or 0) < math.inf:
+        found = f"gain {calibration[1][:80]}" if calibration[1] else "no gain"
+        raise RefusedRecordError(name, "uncalibrated", f"{found} in the header, expected counts per unit above 0")
+    unit = calibration[3] or "mV"
+    if is_segment and not _PLAIN_UNIT.fullmatch(unit):
+        raise RefusedRecordError(name, "unknown_unit", f"unit {unit[:80]!r}, expected one of mV, uV, V, nV")
+    return unit
 
 
 def _check_segments(
@@ -154,8 +195,7 @@ def _check_segments(
         segment_header = header.with_name(f"{segment}.hea")
         if not segment_header.exists():
             continue
-        line, _ = _check_header(segment_header, name, is_segment=True)
-        own = line.split()
+        own = _check_header(segment_header, name, is_segment=True).lines[0].split()
         if (is_fixed and own[1:2] != fields[1:2]) or _rate(own) != _rate(fields):
             raise RefusedRecordError(
                 name,
@@ -187,15 +227,14 @@ def _check_claim(header: Path, name: str, fields: list[str], below: list[list[st
     check_claim(name, 4 * channels * (samples * per_frame + skew), held, f"the header {header.name}")
 
 
-def _read_with_clean_header(header: Path, record_line: str, file_names: set[str]):  # type: ignore[no-untyped-def]
-    """Let wfdb read the signal beside a copy of the header whose record line is reduced to what the signal needs."""
+def _read_with_clean_header(path: Path, header: _Header) -> Any:
+    """Let wfdb read the signal beside a header in ASCII whose record line is reduced to what the signal needs."""
     import wfdb
 
-    text = header.read_text(encoding="utf-8", errors="replace")
-    clean_line = " ".join(["record", *record_line.split()[1:4]])
+    clean_line = " ".join(["record", *header.lines[0].split()[1:4]])
     with tempfile.TemporaryDirectory() as folder:
-        for file_name in file_names:
-            (Path(folder) / file_name).symlink_to((header.parent / file_name).resolve())
-        Path(folder, "record.hea").write_text(text.replace(record_line, clean_line, 1), encoding="utf-8")
-        is_segmented = "/" in record_line.split()[0]
-        return wfdb.rdrecord(str(Path(folder, "record")), return_res=32, physical=is_segmented)
+        for file_name in header.file_names:
+            (Path(folder) / file_name).symlink_to((path.parent / file_name).resolve())
+        clean = "\n".join([clean_line, *map(_ascii, header.lines[1:]), ""])
+        Path(folder, "record.hea").write_text(clean, encoding="ascii")
+        return wfdb.rdrecord(str(Path(folder, "record")), return_res=32, physical=header.units is None)

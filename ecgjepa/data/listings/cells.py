@@ -6,6 +6,7 @@ is text, or the texts of a Parquet list. Empty cells do not come here.
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -28,23 +29,41 @@ UNKNOWN_SEX = frozenset({"u", "unknown", "other"})
 NO_LABEL = "[]"
 # What a program writes for nothing when it takes nothing for a word.
 _NOTHING = frozenset({"nan", "<na>", "none", "null"})
+# A whole number as a program writes it once a cell of its column is empty; `,` where numbers have a decimal comma.
+_WHOLE, _WHOLE_WITH_COMMA = re.compile(r"(-?\d+)\.0+", re.ASCII), re.compile(r"(-?\d+)[.,]0+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
+def one_spelling(text: str) -> str:
+    """A name as it is compared: without blanks around it, and in the composed form of Unicode (NFC)."""
+    return text.strip() if text.isascii() else unicodedata.normalize("NFC", text).strip()
+
+
 def name(cell: Cell) -> str:
-    """A record or a patient."""
-    text = _text(cell, "a name")
+    """A record, in one spelling."""
+    text = one_spelling(_text(cell, "a name"))
     if text.lower() in _NOTHING - {"none", "null"}:
         raise ValueError(f"found {text!r}, expected a name or an empty cell")
     return text
 
 
 def patient(cell: Cell) -> str:
-    """A patient; `None` and `null` are nobody's names, and would make one patient of all who have none."""
-    text = _text(cell, "a name")
+    """A patient, in one spelling; `12.0` is the patient `12`, as programs write it beside empty cells.
+
+    `None` and `null` are nobody's names, and would make one patient of all who have none.
+    """
+    text = one_spelling(_text(cell, "a name"))
     if text.lower() in _NOTHING:
         raise ValueError(f"found {text!r}, expected a name or an empty cell")
-    return text
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
+
+
+def patient_with_comma(cell: Cell) -> str:
+    """As `patient`; `12,0` is `12` as well."""
+    text = patient(cell)
+    whole = _WHOLE_WITH_COMMA.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def path(cell: Cell) -> str:
@@ -133,7 +152,7 @@ def parsers(decimal_comma: bool) -> dict[str, Callable[[Cell], Any]]:
         "path": path,
         "record": name,
         "row": _within(real, 0, 2**62, whole=True),
-        "patient": patient,
+        "patient": patient_with_comma if decimal_comma else patient,
         "split": split,
         "fold": _within(real, -(2**62), 2**62, whole=True),
         "age": _within(real, 0, MAX_AGE),

@@ -14,11 +14,13 @@ from numpy import ndarray
 
 from ecgjepa.data.listings.folders import SIGNAL_SUFFIXES, without_suffix
 from ecgjepa.data.listings.listing import name_hashes
+from ecgjepa.data.listings.rows import patient_name, some_of, table_rows
 from ecgjepa.data.listings.splits import SPLIT_CODES, patients_in_two_splits
 from ecgjepa.data.listings.tables import Piece, UserTable
 
 WFDB_SUFFIXES = SIGNAL_SUFFIXES | {".hea"}
 UNSPLIT = "none, which is trained on"
+_OF_PATIENTS = ("path", "record", "row", "patient", "split")
 
 
 def check_table(table: UserTable, base: Path, *, with_splits: bool) -> UInt64[ndarray, "k"]:
@@ -36,8 +38,6 @@ def check_table(table: UserTable, base: Path, *, with_splits: bool) -> UInt64[nd
             splits.
     """
     hashes: list[tuple[ndarray, ndarray, ndarray, ndarray]] = []
-    patients: list[ndarray] = []
-    splits: list[ndarray] = []
     for piece in table.pieces():
         texts, names, rows = table.located(piece)
         hashes.append(
@@ -48,11 +48,6 @@ def check_table(table: UserTable, base: Path, *, with_splits: bool) -> UInt64[nd
                 np.array([name is None for name in names]),
             )
         )
-        if with_splits and "patient" in piece.values:
-            known = [place for place, patient in enumerate(piece.values["patient"]) if patient is not None]
-            patients.append(_hashes([piece.values["patient"][place] for place in known]))
-            codes = [SPLIT_CODES[piece.values["split"][place]] for place in known]
-            splits.append(np.array(codes, dtype=np.int8))
     if not hashes:
         return np.zeros(0, dtype=np.uint64)
     file_N, row_N, stem_N, nameless_N = (np.concatenate(column) for column in zip(*hashes, strict=True))
@@ -61,9 +56,53 @@ def check_table(table: UserTable, base: Path, *, with_splits: bool) -> UInt64[nd
         refuse_names_twice(table)
     if len(twice := _files_twice(file_N, row_N)):
         _refuse_twice(table, base, twice)
-    if patients and len(torn := patients_in_two_splits(np.concatenate(patients), np.concatenate(splits))):
-        _refuse_two_splits(table, torn)
-    return _shared_stems(stem_N[nameless_N], file_N[nameless_N])
+    shared_stems = _shared_stems(stem_N[nameless_N], file_N[nameless_N])
+    del file_N, row_N, stem_N, nameless_N
+    if with_splits and "patient" in table.columns:
+        _check_patients(table, base, shared_stems)
+    return shared_stems
+
+
+def _check_patients(table: UserTable, base: Path, shared_stems: UInt64[ndarray, "k"]) -> None:
+    """Hold patients against splits by the names that they will have: one without a name is called like the record."""
+    patients, splits = [], []
+    for piece in table.pieces(_OF_PATIENTS):
+        lines = _patients_of(table, piece, base, shared_stems)
+        patients.append(_hashes([patient for patient, _, _ in lines]))
+        splits.append(np.array([SPLIT_CODES[piece.values["split"][place]] for _, _, place in lines], dtype=np.int8))
+    if not len(torn := patients_in_two_splits(np.concatenate(patients), np.concatenate(splits))):
+        return
+    del patients, splits
+    seen: dict[str, tuple[str, str | None, int]] = {}
+    for piece in table.pieces(_OF_PATIENTS):
+        lines = _patients_of(table, piece, base, shared_stems)
+        for suspect in _places([patient for patient, _, _ in lines], torn):
+            patient, record, place = lines[suspect]
+            split, line = piece.values["split"][place], piece.first + place
+            other, before, before_line = seen.setdefault(patient, (record, split, line))
+            if SPLIT_CODES[before] != SPLIT_CODES[split]:
+                found = f"record {other} ({table.place(before_line)}) in {before or UNSPLIT}"
+                message = f"patient {patient} is in two splits: {found}, record {record} in {split or UNSPLIT}"
+                raise table.error(line, "split", message)
+
+
+def _patients_of(
+    table: UserTable, piece: Piece, base: Path, shared_stems: UInt64[ndarray, "k"]
+) -> list[tuple[str, str, int]]:
+    """Patient, record and place in the piece. Files are looked at only where a patient has no name."""
+    texts, names, _ = table.located(piece)
+    lines, nameless = [], []
+    for place, patient in enumerate(piece.values["patient"]):
+        if patient is None:
+            nameless.append(place)
+        else:
+            lines.append((patient, names[place] or without_suffix(texts[place]), place))
+    if not nameless:
+        return lines
+    for each in table_rows(table, some_of(piece, nameless), str(base), shared_stems):
+        shown = f"{each.record}, which has no patient and is called like one,"
+        lines.append((patient_name(None, each.record), shown, nameless[each.place]))
+    return sorted(lines, key=lambda line: line[2])
 
 
 def refuse_names_twice(table: UserTable) -> None:
@@ -129,21 +168,6 @@ def _refuse_twice(table: UserTable, base: Path, suspects: UInt64[ndarray, "k"]) 
                 raise table.error(line, column, f"{what} is there twice, before in {table.place(before)}")
             seen[file, row] = line
             first.setdefault(file, line)
-
-
-def _refuse_two_splits(table: UserTable, suspects: UInt64[ndarray, "k"]) -> None:
-    seen: dict[str, tuple[str, str | None, int]] = {}
-    for piece in table.pieces(("path", "record", "row", "patient", "split")):
-        texts, names, _ = table.located(piece)
-        patients, splits = piece.values["patient"], piece.values["split"]
-        for place in _places(patients, suspects):
-            patient, split, line = patients[place], splits[place], piece.first + place
-            record = names[place] or without_suffix(texts[place])
-            other, before, before_line = seen.setdefault(patient, (record, split, line))
-            if SPLIT_CODES[before] != SPLIT_CODES[split]:
-                found = f"record {other} ({table.place(before_line)}) in {before or UNSPLIT}"
-                message = f"patient {patient} is in two splits: {found}, record {record} in {split or UNSPLIT}"
-                raise table.error(line, "split", message)
 
 
 def _places(cells: Sequence[str | None], suspects: UInt64[ndarray, "k"]) -> Iterator[int]:

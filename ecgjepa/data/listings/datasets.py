@@ -14,6 +14,7 @@ import pandas as pd
 
 from ecgjepa.data.formats.claims import check_claim
 from ecgjepa.data.formats.hdf5 import own_data_set
+from ecgjepa.data.formats.machine import refusal_of_trouble
 from ecgjepa.data.listings.labels import (
     CODE15_CLASSES,
     CPSC2018_CLASSES,
@@ -23,7 +24,7 @@ from ecgjepa.data.listings.labels import (
     ptbxl_levels,
     read_scp_codes,
 )
-from ecgjepa.data.listings.listing import DatasetError, Listing
+from ecgjepa.data.listings.listing import DatasetError, Listing, printable
 from ecgjepa.data.listings.own import list_folder, snomed
 
 PTBXL_SPLITS = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
@@ -124,8 +125,9 @@ def list_code15(folder: Path) -> Listing:
         exam_ids = _exam_ids(part)
         # The last row of a part is padding with exam_id 0; it gets a name, is read and refused like any other. A part
         # that cannot be read has a line of its own.
-        rows += [(str(i) if i else f"{part.stem}[{row}]", i, str(part), row) for row, i in enumerate(exam_ids or [])]
-        rows += [(part.stem, -1, str(part), -1)] if exam_ids is None else []
+        stem, path = printable(part.stem), os.fsencode(part)  # pandas takes no text that is not UTF-8
+        rows += [(str(i) if i else f"{stem}[{row}]", i, path, row) for row, i in enumerate(exam_ids or [])]
+        rows += [(stem, -1, path, -1)] if exam_ids is None else []
     found = pd.DataFrame(rows, columns=["record", "exam_id", "path", "row"]).astype({"row": "Int64"})
     if not (folder / "exams.csv").is_file():
         columns = found.assign(patient=found["record"]).drop(columns="exam_id")
@@ -135,13 +137,13 @@ def list_code15(folder: Path) -> Listing:
         raise DatasetError(f"{folder / 'exams.csv'}: the columns {', '.join(CODE15_CLASSES)} must be True or False")
     if len(found) and not found["exam_id"].isin(table["exam_id"]).any() and (found["row"] >= 0).any():
         raise DatasetError(
-            f"{folder / 'exams.csv'} knows none of the exams in {', '.join(part.name for part in parts)}"
+            f"{folder / 'exams.csv'} knows none of the exams in {', '.join(printable(part.name) for part in parts)}"
         )
-    part_paths = {part.name: str(part) for part in parts}
+    part_paths = {part.name: os.fsencode(part) for part in parts}
     absent = table.loc[~table["exam_id"].isin(found["exam_id"]), ["exam_id", "trace_file"]]
     absent = absent.assign(
         record=absent["exam_id"].astype(str),
-        path=absent["trace_file"].map(part_paths),
+        path=absent["trace_file"].map(part_paths.get),
         row=pd.array([-1] * len(absent), "Int64"),
     )
     readable = set(found.loc[found["row"] >= 0, "path"])
@@ -179,7 +181,7 @@ def _cpsc2018(notes: HeaderNotes) -> list[str] | None:
 
 
 def _wfdb_records(headers: list[Path]) -> dict[str, Any]:
-    names = [header.stem for header in headers]
+    names = [printable(header.stem) for header in headers]
     return {"record": names, "path": headers, "patient": names}
 
 
@@ -214,7 +216,9 @@ def _exam_ids(part: Path) -> list[int] | None:
                 return None
             check_claim(part.stem, 8 * len(exam_ids), exam_ids.id.get_storage_size(), "exam_id")
             return [int(exam_id) for exam_id in exam_ids[:]]
-    except (OSError, KeyError, RuntimeError, TypeError, ValueError):
+    except (OSError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if (trouble := refusal_of_trouble(part.stem, error)) is not None:
+            raise DatasetError(f"{part}: {trouble.detail}; its exams cannot be listed now") from error
         return None
 
 

@@ -5,11 +5,13 @@ What lies in memory at once are the names of one folder and of those above it.
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from ecgjepa.data.listings.cells import one_spelling
 from ecgjepa.data.listings.listing import DatasetError, printable
 from ecgjepa.data.readers import MANY_SUFFIXES, SUFFIXES, count_records, read
 from ecgjepa.data.store import DESCRIPTION, SIGNALS
@@ -17,8 +19,11 @@ from ecgjepa.errors import RefusedRecordError
 
 # Of a WFDB record the header is the record; its signal files are records only where no header is beside them.
 SIGNAL_SUFFIXES = frozenset({".dat", ".mat"})
-# A store that is being prepared.
+# A store that is being prepared, and a file that tells it from a folder of another kind.
 BUILDING_SUFFIX = ".building"
+BUILDING_FILES = frozenset({"plan.json", "listing.arrow"})
+# Of a header, which has some kilobytes.
+HEADER_BYTES = 2**20
 STORE = "store"
 _KNOWN = (*SUFFIXES, *SIGNAL_SUFFIXES)
 _LONGEST_FIRST = sorted(_KNOWN, key=len, reverse=True)
@@ -63,10 +68,10 @@ def find_records(folder: Path, ignored: Counter[str], leaving_out: str | None = 
             continue
         path, real, below = place
         files, folders, links = _names(path)
-        if {DESCRIPTION, SIGNALS} <= set(files) or (below and path.endswith(BUILDING_SUFFIX)):
+        if _is_store(path, files):
             ignored[STORE] += 1
             continue
-        for record, stem, name in _records_among(files, ignored, leaving_out):
+        for record, stem, name in _records_among(path, files, ignored, leaving_out):
             yield from _rows(below + record, below + stem, os.path.join(path, name))
         waiting.append(_folders_to_search(path, real, below, folders, links, trees))
 
@@ -108,7 +113,7 @@ def patient_finder(expression: str) -> Callable[[Found], str | None]:
         below = printable(found.below)
         match = pattern.search(below)
         groups = () if match is None else (match["patient"],) if is_named else match.groups()
-        patient = next(filter(None, groups), None)
+        patient = next(filter(None, (one_spelling(group or "") for group in groups)), None)
         if patient is None and not _is_no_ecg(found):
             raise DatasetError(f"{printable(found.path)}: patient pattern {expression!r} finds no patient in {below!r}")
         return patient
@@ -165,7 +170,15 @@ def _folders_to_search(
         yield os.path.join(path, name), target, f"{below}{name}/"
 
 
-def _records_among(names: list[str], ignored: Counter[str], leaving_out: str | None) -> Iterator[tuple[str, str, str]]:
+def _is_store(path: str, files: list[str]) -> bool:
+    """Whether a folder is a store, or one that is being prepared."""
+    is_building = path.endswith(BUILDING_SUFFIX) and not BUILDING_FILES.isdisjoint(files)
+    return is_building or {DESCRIPTION, SIGNALS} <= set(files)
+
+
+def _records_among(
+    folder: str, names: list[str], ignored: Counter[str], leaving_out: str | None
+) -> Iterator[tuple[str, str, str]]:
     """Record, name without suffix, and name of the files that are ECGs; a record is called like no other of them."""
     headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
     listed: list[tuple[str, str]] = []
@@ -178,10 +191,37 @@ def _records_among(names: list[str], ignored: Counter[str], leaving_out: str | N
             listed.append((stem, name))
         elif not suffix:
             ignored[os.path.splitext(name)[1].lower() or name] += 1
+    alone = {name for stem, name in listed if name[len(stem) :].lower() in SIGNAL_SUFFIXES}
+    if alone and headers and (named := _named_by(folder, headers, set(names), alone)):
+        listed = [(stem, name) for stem, name in listed if name not in named]
     stems, whole = Counter(stem for stem, _ in listed), {name for _, name in listed}
     for stem, name in listed:
         is_free = stem and stems[stem] == 1 and stem not in whole and not _LIKE_A_ROW.search(stem)
         yield (stem if is_free else name), stem, name
+
+
+def _named_by(folder: str, headers: set[str], names: set[str], files: set[str]) -> set[str]:
+    """Those of some signal files that a header beside them names: `r.hea` may name `r_1.dat` and `r_2.dat`."""
+    named: set[str] = set()
+    # First the headers without a file of their own name, which must name others.
+    for header in sorted(headers, key=lambda stem: (f"{stem}.dat" in names or f"{stem}.mat" in names, stem)):
+        named |= files & _file_names(os.path.join(folder, f"{header}.hea"))
+        if named == files:
+            break
+    return named
+
+
+def _file_names(header: str) -> set[str]:
+    """The first words of a header's lines below the first; none where it cannot be read, which its record will say."""
+    try:
+        if not stat.S_ISREG(os.stat(header).st_mode):  # a pipe would keep whoever opens it waiting
+            return set()
+        with open(header, "rb") as file:
+            lines = file.read(HEADER_BYTES).splitlines()
+    except OSError:
+        return set()
+    words = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
+    return {os.fsdecode(word) for word in [word for word in words if word[:1] != b"#"][1:]}
 
 
 def _rows(record: str, below: str, path: str) -> Iterator[Found]:

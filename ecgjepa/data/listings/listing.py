@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import UInt64
 from numpy import ndarray
 
@@ -40,6 +41,8 @@ FIELDS = {
     "gain_per_mv": pa.float64(),
 }
 _LABELS = pa.list_(pa.string())
+# What is told of a file because it does not say it.
+TOLD = ["sampling_rate_hz", "leads", "unit", "gain_per_mv"]
 
 
 class DatasetError(ValueError):
@@ -84,7 +87,7 @@ class Listing:
         """
         piece = to_piece(columns, levels)
         listing = cls(dataset, lambda: [piece], levels, dict(header_labels or {}))
-        for _ in checked_pieces(listing, folder, with_states=False):
+        for _ in checked_pieces(listing, folder, stated=False):
             pass
         return listing
 
@@ -134,16 +137,40 @@ def printable(name: str) -> str:
 
 def hints_of(row: Mapping[str, Any]) -> Hints:
     """What a row tells of its file."""
-    told = {name: row[name] for name in ("sampling_rate_hz", "leads", "unit", "gain_per_mv") if row[name] is not None}
+    told = {name: row[name] for name in TOLD if row[name] is not None}
     return Hints(**told) if told else NO_HINTS
 
 
-def with_file_states(piece: pa.Table) -> pa.Table:
-    """Add the column `file_state`: a number that changes with size or time of a record's files; 0 if there is none."""
+def with_states(piece: pa.Table) -> pa.Table:
+    """Add two columns of numbers that change with what they stand for.
+
+    `file_state`: size and time of a record's files and what is told of them; 0 if there is none. `listed_state`: what
+    the listing says besides, patient, split and labels among it.
+    """
     paths = piece["path"].to_pylist()
     state_of = {path: 0 if path is None else file_state(os.fsdecode(path)) for path in set(paths)}
-    states = [state_of[path] for path in paths]
-    return piece.append_column("file_state", pa.array(states, pa.uint64()))
+    told = piece.select(TOLD).to_pylist()
+    states = [
+        state_of[path] if not any(own.values()) else _number((state_of[path], own))
+        for path, own in zip(paths, told, strict=True)
+    ]
+    return piece.append_column("file_state", pa.array(states, pa.uint64())).append_column(
+        "listed_state", pa.array(_listed_states(piece), pa.uint64())
+    )
+
+
+def _listed_states(piece: pa.Table) -> UInt64[ndarray, "n"]:
+    """A hash of `name=value` of all that a row says; what is empty says nothing."""
+    parts = []
+    for name in sorted({*piece.schema.names} - {"record", "path", "row", *TOLD}):
+        column = piece[name]
+        text = pc.binary_join(column, "\0") if pa.types.is_list(column.type) else column.cast(pa.string())
+        parts.append(pc.binary_join_element_wise(f"{name}=", text, "", null_handling="emit_null"))
+    return name_hashes(pc.binary_join_element_wise(*parts, "\0\0", null_handling="replace", null_replacement=""))
+
+
+def _number(value: Any) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(value).encode(), digest_size=8).digest(), "little")
 
 
 def file_state(path: str) -> int:
@@ -156,7 +183,7 @@ def file_state(path: str) -> int:
             states.append((stat.st_size, stat.st_mtime_ns))
         except OSError:
             states.append((-1, 0))
-    return int.from_bytes(hashlib.blake2b(repr(states).encode(), digest_size=8).digest(), "little")
+    return _number(states)
 
 
 def name_hashes(names: pa.ChunkedArray | pa.Array) -> UInt64[ndarray, "n"]:
@@ -170,15 +197,15 @@ def name_hashes(names: pa.ChunkedArray | pa.Array) -> UInt64[ndarray, "n"]:
     return np.concatenate([np.array([], np.uint64), *hashes])
 
 
-def checked_pieces(listing: Listing, folder: Path | str, *, with_states: bool = True) -> Iterator[pa.Table]:
-    """The pieces with their file states; at the end, record names were unique and at least one file was there.
+def checked_pieces(listing: Listing, folder: Path | str, *, stated: bool = True) -> Iterator[pa.Table]:
+    """The pieces, with their states if wanted; at the end, record names were unique and at least one file was there.
 
     Raises:
         DatasetError: they were not, or it was not.
     """
     hashes, records, there = [], 0, 0
     for piece in listing.pieces():
-        piece = with_file_states(piece) if with_states else piece
+        piece = with_states(piece) if stated else piece
         hashes.append(name_hashes(piece["record"]))
         records += len(piece)
         there += len(piece) - piece["path"].null_count

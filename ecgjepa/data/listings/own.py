@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -10,18 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt64
 from numpy import ndarray
 
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
 from ecgjepa.data.listings.checks import check_table
-from ecgjepa.data.listings.folders import SIGNAL_SUFFIXES, Found, find_records, patient_finder, rows_of, without_suffix
+from ecgjepa.data.listings.folders import Found, find_records, patient_finder
 from ecgjepa.data.listings.labels import HeaderNotes
-from ecgjepa.data.listings.listing import PIECE, DatasetError, Listing, name_hashes, printable, to_piece
+from ecgjepa.data.listings.listing import PIECE, DatasetError, Listing, printable, to_piece
+from ecgjepa.data.listings.rows import patient_name, some_of, table_rows
 from ecgjepa.data.listings.splits import SHARES, Split, check_shares, split_of_patient
-from ecgjepa.data.listings.tables import HINT_COLUMNS, LABELS, Piece, UserTable, refuse_near_names
+from ecgjepa.data.listings.tables import HINT_COLUMNS, LABELS, UserTable, refuse_near_names
 from ecgjepa.data.readers import SUFFIXES
 
 Shares = tuple[float, float, float]
@@ -160,9 +159,8 @@ def _folder_pieces(
     found = find_records(folder, ignored)
     while some := list(itertools.islice(found, PIECE)):
         records = [printable(each.record) for each in some]
-        patients = records
-        if patient_of is not None:
-            patients = [patient_of(each) or record for each, record in zip(some, records, strict=True)]
+        own = [None] * len(some) if patient_of is None else map(patient_of, some)
+        patients = [patient_name(*each) for each in zip(own, records, strict=True)]
         columns: dict[str, Any] = {
             "record": records,
             "path": [each.path for each in some],
@@ -185,17 +183,16 @@ def _table_pieces(
     """`labels`: column of a listing -> of the table; `split_of`: None if the table says the splits, or nobody."""
     told = _told(hints)
     for piece in table.pieces():
-        rows = _table_rows(table, piece, base, shared_stems)
+        rows = table_rows(table, piece, str(base), shared_stems)
         while some := list(itertools.islice(rows, PIECE)):
-            records = [record for record, _, _, _ in some]
-            values: dict[str, list[Any]] = {
-                name: [column[place] for _, _, _, place in some] for name, column in piece.values.items()
-            }
-            patients = [own or record for own, record in zip(values.get("patient", records), records, strict=True)]
+            records = [each.record for each in some]
+            values = some_of(piece, [each.place for each in some]).values
+            own = values.get("patient", [None] * len(some))
+            patients = [patient_name(*each) for each in zip(own, records, strict=True)]
             columns: dict[str, Any] = {
                 "record": records,
-                "path": [path for _, path, _, _ in some],
-                "row": [row for _, _, row, _ in some],
+                "path": [each.path for each in some],
+                "row": [each.row for each in some],
                 "patient": patients,
                 **{name: values[name] for name in ("split", *_AS_THEY_ARE, *HINT_COLUMNS) if name in values},
                 **{name: values[spelled] for name, spelled in labels.items()},
@@ -205,33 +202,6 @@ def _table_pieces(
             if split_of is not None:
                 columns["split"] = [split_of(patient) for patient in patients]
             yield to_piece(columns, [name.removeprefix(LABELS) for name in labels])
-
-
-def _table_rows(
-    table: UserTable, piece: Piece, base: Path, shared_stems: UInt64[ndarray, "k"]
-) -> Iterator[tuple[str, str | None, int | None, int]]:
-    """Record, file (None if it is absent), row in it, and place in the piece; without row, a file of many in full."""
-    texts, names, rows = table.located(piece)
-    stems = [without_suffix(os.path.normpath(text)) for text in texts]
-    is_shared = np.isin(name_hashes(pa.array(stems, pa.string())), shared_stems).tolist()
-    for place, (text, name, row) in enumerate(zip(texts, names, rows, strict=True)):
-        record = name or (os.path.normpath(text) if is_shared[place] else stems[place])
-        path = _find(os.path.join(base, text))
-        if row is None and path is not None and (count := rows_of(path)) is not None:
-            yield from ((f"{record}[{each}]", path, each, place) for each in range(count))
-        else:
-            yield record if name or row is None else f"{record}[{row}]", path, row, place
-
-
-@functools.lru_cache(maxsize=8)  # of a file with many records, once
-def _find(path: str) -> str | None:
-    """The file that a path of a table means: itself, or the header of the WFDB record of this name; None if absent."""
-    stem, suffix = os.path.splitext(path)
-    if not path.lower().endswith(tuple(SUFFIXES)):
-        header = f"{stem if suffix.lower() in SIGNAL_SUFFIXES else path}.hea"
-        if os.path.isfile(header):
-            return header
-    return path if os.path.exists(path) else None
 
 
 def _refuse_without_ecg(folder: Path) -> None:

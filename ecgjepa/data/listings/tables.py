@@ -22,7 +22,7 @@ from ecgjepa.data.listings.listing import PIECE, DatasetError
 TEXT_SUFFIXES = frozenset({".csv", ".tsv"})
 TABLE_SUFFIXES = TEXT_SUFFIXES | {".parquet"}
 SEPARATORS = ",;\t"
-MAX_COLUMNS = 10_000
+MAX_COLUMNS, MAX_COLUMN_NAME = 10_000, 1000
 # Of text, read at once.
 BLOCK_BYTES = 2**20
 # What a row may tell of the file, see `ecgjepa.data.formats.hints.Hints`.
@@ -32,7 +32,7 @@ COLUMNS = (*FILE_COLUMNS, "patient", "split", "fold", "age", "sex", "labels")
 LABELS = "labels_"
 ALIASES = {"patient_id": "patient", "subject_id": "patient", "units": "unit"}
 # `folder` is no misspelt `fold` (0.80), `sampling_rate` is a misspelt `sampling_rate_hz` (0.90).
-NEAR = 0.82
+NEAR, MAX_NEAR_NAME = 0.82, 100
 
 
 class UnreadableTableError(DatasetError):
@@ -82,6 +82,10 @@ class UserTable:
         if len(names) > MAX_COLUMNS or any("\0" in name for name in names):
             found = f"{len(names)} columns" if len(names) > MAX_COLUMNS else "NUL bytes in the names of the columns"
             raise UnreadableTableError(f"{file}: {found}, expected UTF-8 and at most {MAX_COLUMNS} columns")
+        if (longest := max(map(len, names), default=0)) > MAX_COLUMN_NAME:
+            raise UnreadableTableError(
+                f"{file}: the name of a column has {longest} characters, expected at most {MAX_COLUMN_NAME}"
+            )
         wanted, columns, unknown = set(only), dict[str, str](), []
         for spelled in names:
             ours = _our_name(spelled)
@@ -179,9 +183,10 @@ def refuse_near_names(table: UserTable) -> None:
     """
     free = [name for name in (*COLUMNS, *ALIASES) if ALIASES.get(name, name) not in table.columns]
     for spelled in table.unknown:
-        near = difflib.get_close_matches(_key(spelled), free, n=1, cutoff=NEAR)
-        if _key(spelled).startswith("label_"):
-            near = [LABELS + _key(spelled).removeprefix("label_")]
+        key = _key(spelled[:MAX_NEAR_NAME])
+        near = difflib.get_close_matches(key, free, n=1, cutoff=NEAR)
+        if key.startswith("label_"):
+            near = [LABELS + key.removeprefix("label_")]
         if near:
             raise DatasetError(
                 f"{table.file}: column {spelled!r}, did you mean {near[0]!r}? If not, give it a name less like it"

@@ -26,11 +26,18 @@ def records_schema(levels: Iterable[str]) -> pa.Schema:
     known = {name: FIELDS[name] for name in ("patient", "fold", "split", "age", "sex")}
     words = pa.list_(pa.string())
     columns = {"record": pa.string(), "source": pa.string(), **known, "flags": words}
-    columns |= {"file_state": pa.uint64(), "signal_hash": pa.binary(16)}
+    columns |= {"file_state": pa.uint64(), "listed_state": pa.uint64(), "signal_hash": pa.binary(16)}
     return pa.schema([*columns.items(), *((f"labels_{level}", words) for level in levels)])
 
 
-def write_records(path: Path, source: str, schema: pa.Schema, chunks: Iterable[pa.Table], store: Store | None) -> None:
+def write_records(
+    path: Path,
+    source: str,
+    schema: pa.Schema,
+    chunks: Iterable[pa.Table],
+    store: Store | None,
+    updates: pa.Table | None,
+) -> None:
     """Write the table of the kept records; the groups of rows are the same however they came.
 
     Args:
@@ -38,6 +45,7 @@ def write_records(path: Path, source: str, schema: pa.Schema, chunks: Iterable[p
         schema: see `records_schema`.
         chunks: rows of all chunks.
         store: what is added to; its rows come first.
+        updates: what is said of some of its rows now, see `Known`.
     """
 
     def tables() -> Iterator[pa.Table]:
@@ -45,12 +53,13 @@ def write_records(path: Path, source: str, schema: pa.Schema, chunks: Iterable[p
             left = len(store)
             with pq.ParquetFile(store.path / RECORDS) as file:
                 for batch in file.iter_batches(GROUP_ROWS):
-                    yield pa.Table.from_batches([batch.slice(0, left)]).select(schema.names).cast(schema)
+                    first = len(store) - left
+                    yield _updated(_as(pa.Table.from_batches([batch.slice(0, left)]), schema), first, updates)
                     if (left := left - len(batch)) <= 0:
                         break
         for chunk in chunks:
             kept = chunk.filter(chunk["kept"])
-            yield kept.append_column("source", pa.repeat(source, len(kept))).select(schema.names).cast(schema)
+            yield _as(kept.append_column("source", pa.repeat(source, len(kept))), schema)
 
     with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema) as writer:
         waiting: list[pa.Table] = []
@@ -61,6 +70,36 @@ def write_records(path: Path, source: str, schema: pa.Schema, chunks: Iterable[p
                 writer.write_table(joined.slice(0, GROUP_ROWS), GROUP_ROWS)
                 waiting = [joined.slice(GROUP_ROWS)]
         writer.write_table(pa.concat_tables([schema.empty_table(), *waiting]).combine_chunks(), GROUP_ROWS)
+
+
+def _as(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of a schema; those that are not there are empty."""
+    there = table.schema.names
+    columns = [
+        table[each.name].cast(each.type) if each.name in there else pa.nulls(len(table), each.type) for each in schema
+    ]
+    return pa.table(columns, schema=schema)
+
+
+def _updated(table: pa.Table, first: int, updates: pa.Table | None) -> pa.Table:
+    """Rows from `first` of a store, with what is said of them now."""
+    if updates is None:
+        return table
+    start, stop = np.searchsorted(updates["at"].to_numpy(), [first, first + len(table)])
+    if start == stop:
+        return table
+    some = updates.slice(start, stop - start)
+    take = np.arange(len(table))
+    take[some["at"].to_numpy() - first] = len(table) + np.arange(len(some))
+    columns = {
+        name: pa.chunked_array([*table[name].chunks, *some[name].cast(table.schema.field(name).type).chunks]).take(
+            pa.array(take)
+        )
+        if name in some.schema.names
+        else table[name]
+        for name in table.schema.names
+    }
+    return pa.table(columns, schema=table.schema)
 
 
 def write_refused(path: Path, chunks: Callable[[], Iterable[pa.Table]], store: Store | None) -> dict[str, int]:
@@ -74,7 +113,7 @@ def write_refused(path: Path, chunks: Callable[[], Iterable[pa.Table]], store: S
 
     def rows() -> Iterator[list[Any]]:
         if store is not None:
-            again = np.sort(np.concatenate([name_hashes(chunk["record"]) for chunk in chunks()]))
+            again = np.concatenate([np.array([], np.uint64), *(name_hashes(chunk["record"]) for chunk in chunks())])
             with (store.path / REFUSED).open(newline="", encoding="utf-8") as file:
                 before = csv.reader(file)
                 next(before)
@@ -113,7 +152,16 @@ class Tally:
         for words in kept["flags"].to_pylist():
             self.flags.update({word.partition(":")[0] for word in words})
         for level, names in self.names.items():
-            names.update(pc.unique(pc.list_flatten(kept[f"labels_{level}"])).to_pylist())
+            if f"labels_{level}" in kept.schema.names:
+                names.update(pc.unique(pc.list_flatten(kept[f"labels_{level}"])).to_pylist())
+
+    def add_updates(self, updates: pa.Table | None) -> None:
+        """Take the names in what is said of other records now."""
+        if updates is None:
+            return
+        for level, names in self.names.items():
+            if f"labels_{level}" in updates.schema.names:
+                names.update(pc.unique(pc.list_flatten(updates[f"labels_{level}"])).to_pylist())
 
     def account(self, refused: dict[str, int]) -> dict[str, Any]:
         """What became of all candidates, most frequent first."""

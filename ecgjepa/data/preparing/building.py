@@ -4,6 +4,7 @@
                   listing.arrow  every record to prepare
                   00000012.*     chunks that are done, see `ecgjepa.data.preparing.chunks`
                   joined.json    how many chunks have been put into the array, and the rows that they gave
+                  updates.arrow  what is said now of records that the store has
                   signals.npy    the array of a new store; rows of an addition go behind those of its store
 
 A process may be killed at any moment: files appear whole or not at all, the array is cut back to `joined.json`, and
@@ -13,9 +14,10 @@ chunks that another process left are held against their hashes.
 import io
 import json
 import os
+import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +26,19 @@ import pyarrow as pa
 
 from ecgjepa.data.listings.listing import in_chunks
 from ecgjepa.data.preparing.chunks import LISTING, chunk_files, count_chunks, read_rows
-from ecgjepa.data.store import DESCRIPTION, RECORDS, REFUSED, SIGNALS, signal_hash
+from ecgjepa.data.store import DESCRIPTION, signal_hash
 from ecgjepa.errors import PrepareError
 from ecgjepa.files import atomic_path, write_json
 from ecgjepa.signal import SignalContract
 
 CHUNK_RECORDS = 256
-PLAN, JOURNAL = "plan.json", "joined.json"
+PLAN, JOURNAL, UPDATES = "plan.json", "joined.json", "updates.arrow"
 # Between two entries of the journal, each of which waits for the disk.
 JOURNAL_SECONDS = 5.0
 HEADER_BYTES = 128
+_OURS = re.compile(
+    r"\.?(\d{8}\.(bin|arrow)|(plan|joined|store)\.json|(listing|updates)\.arrow|signals\.npy|records\.parquet|refused\.csv)(\..+)?"
+)
 
 
 class Building:
@@ -54,12 +59,19 @@ class Building:
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def begin(
-        self, pieces: Iterable[pa.Table], plan: dict[str, Any], contract: SignalContract
+        self,
+        pieces: Iterable[pa.Table],
+        plan: dict[str, Any],
+        contract: SignalContract,
+        updates: Callable[[], pa.Table | None] = lambda: None,
     ) -> dict[str, Any] | None:
-        """Write the listing, then the plan.
+        """Write the listing and the updates, then the plan.
+
+        Args:
+            updates: asked for when all pieces were seen.
 
         Returns:
-            The plan with the number of records; None if there are none.
+            The plan with the number of records; None if there is nothing to do.
 
         Raises:
             PrepareError: the disk has no room for them.
@@ -76,7 +88,10 @@ class Building:
                 there += len(batch) - batch.column("path").null_count
             if writer is not None:
                 writer.close()
-        if not records:
+        if (said := updates()) is not None:
+            with atomic_path(self.path / UPDATES) as path, pa.ipc.new_file(str(path), said.schema) as table:
+                table.write_table(said)
+        if not records and said is None:
             return None
         self._check_space(there, contract)
         plan = {**plan, "records": records}
@@ -91,7 +106,8 @@ class Building:
         """
         if not self.path.exists():
             return
-        if not self.path.is_dir() or any(not _is_ours(file.name) for file in self.path.iterdir()):
+        names = [file.name for file in self.path.iterdir()] if self.path.is_dir() else [""]
+        if any(not _is_ours(name) for name in names) or (DESCRIPTION in names and PLAN not in names):
             raise FileExistsError(f"{self.path} is needed to build the store, and holds something else")
         shutil.rmtree(self.path)
 
@@ -102,6 +118,11 @@ class Building:
                 f"preparing {records} records needs {needed / 1e6:,.0f} MB in {self.path.parent}, "
                 f"{free / 1e6:,.0f} MB are free"
             )
+
+    @property
+    def updates(self) -> pa.Table | None:
+        """What is said now of records that the store has."""
+        return read_rows(self.path / UPDATES) if (self.path / UPDATES).is_file() else None
 
     def rows(self) -> Iterator[pa.Table]:
         """The rows of all chunks, in the order of the listing."""
@@ -143,13 +164,16 @@ class Joiner:
             return False
         try:
             hashes = read_rows(rows_file)["signal_hash"].drop_null().to_pylist()
-            signals = np.fromfile(signal_file, "<i2").reshape(len(hashes), len(self.contract.leads), -1)
+            shape = (len(hashes), len(self.contract.leads), self.contract.samples)
+            signals = np.fromfile(signal_file, "<i2").reshape(shape)
         except (OSError, ValueError, KeyError):  # an ArrowInvalid is a ValueError
             return False
         return all(signal_hash(row) == expected for row, expected in zip(signals, hashes, strict=True))
 
     def count_records(self) -> int:
         """Records of the chunks that are done."""
+        if not self.chunks:
+            return 0
         with pa.memory_map(str(self.building / LISTING)) as file:
             listing = pa.ipc.open_file(file)
             return sum(listing.get_batch(number).num_rows for number in self.done)
@@ -212,8 +236,5 @@ def array_header(rows: int, contract: SignalContract) -> bytes:
 
 
 def _is_ours(name: str) -> bool:
-    return (
-        name[0] == "."
-        or name[:8].isdecimal()
-        or name in (PLAN, JOURNAL, LISTING, SIGNALS, RECORDS, REFUSED, DESCRIPTION)
-    )
+    """A file of a building, or what a process that was killed has left of one."""
+    return _OURS.fullmatch(name) is not None

@@ -26,6 +26,7 @@ from ecgjepa.signal import SignalContract
 from ecgjepa.windows import standardize
 
 LISTING = "listing.arrow"
+MAX_DETAIL = 1000  # signs
 _INT16_MAX = np.iinfo(np.int16).max
 # What is needed of a listing to read a record.
 READ = ["record", "path", "row", "sampling_rate_hz", "leads", "unit", "gain_per_mv"]
@@ -50,6 +51,8 @@ def chunk_files(building: Path, number: int) -> tuple[Path, Path]:
 
 def count_chunks(building: Path) -> int:
     """Chunks of the listing."""
+    if not (building / LISTING).stat().st_size:  # nothing to prepare, only what is said otherwise now
+        return 0
     with pa.memory_map(str(building / LISTING)) as file:
         return pa.ipc.open_file(file).num_record_batches
 
@@ -64,18 +67,19 @@ def prepare_chunk(
     number: int,
     *,
     building: Path,
+    data_dir: Path,
     contract: SignalContract,
     header_labels: Mapping[str, Callable[[HeaderNotes], list[str] | None]],
 ) -> int:
     """Read, standardise, quantise and write one chunk; how many records it has.
 
     Raises:
-        PrepareError: none of its files is there.
+        PrepareError: none of its files is there, and nothing else is in the data folder.
     """
     with pa.memory_map(str(building / LISTING)) as file:
         batch = pa.ipc.open_file(file).get_batch(number)
     listed = batch.select(READ).to_pylist()
-    _check_files_are_seen(number, [os.fsdecode(row["path"]) for row in listed if row["path"] is not None])
+    _check_files_are_seen(data_dir, [os.fsdecode(row["path"]) for row in listed if row["path"] is not None])
     signals, rows = [], []
     for row in listed:
         signal_uv, outcome = (None, _ABSENT) if row["path"] is None else _prepare_record(row, contract, header_labels)
@@ -95,14 +99,14 @@ def prepare_chunk(
     return len(listed)
 
 
-def _check_files_are_seen(number: int, paths: list[str]) -> None:
+def _check_files_are_seen(data_dir: Path, paths: list[str]) -> None:
     """A disk that is no longer mounted, or a node that never had it, is not a reason to refuse its records."""
-    if paths and not any(map(os.path.lexists, paths)):
-        raise PrepareError(
-            f"{socket.gethostname()} sees none of the {len(paths)} files of chunk {number}, {printable(paths[0])} the "
-            "first, which were there when they were listed: are they mounted there? What is done is kept; if they are "
-            "gone for good, --overwrite begins anew"
-        )
+    if not paths or any(map(os.path.lexists, paths)) or (data_dir.is_dir() and any(data_dir.iterdir())):
+        return
+    raise PrepareError(
+        f"{socket.gethostname()} sees nothing in {data_dir}, where {printable(paths[0])} was when it was listed: is it "
+        "mounted there? What is done is kept, the same command goes on"
+    )
 
 
 def _prepare_record(
@@ -120,11 +124,14 @@ def _prepare_record(
             outcome |= {"age": notes.age, "sex": notes.sex}
             outcome |= {f"labels_{level}": labels_of(notes) for level, labels_of in header_labels.items()}
     except RefusedRecordError as refusal:
-        return None, _REFUSED | {"reason": refusal.reason, "detail": printable(refusal.detail)}
+        return None, _REFUSED | {"reason": refusal.reason, "detail": printable(refusal.detail)[:MAX_DETAIL]}
     except (MemoryError, OSError):
         raise  # the machine's trouble, not the record's
     except Exception as error:  # one record that nobody foresaw must not end the load of all others
-        return None, _REFUSED | {"reason": "unreadable", "detail": printable(f"{type(error).__name__}: {error}")}
+        return None, _REFUSED | {
+            "reason": "unreadable",
+            "detail": printable(f"{type(error).__name__}: {error}")[:MAX_DETAIL],
+        }
     return signal_uv, outcome | {
         "kept": True,
         "changes": list(standardized.changes),
@@ -136,5 +143,7 @@ def _prepare_record(
 def quantise(signal_mv: Float32[ndarray, "leads samples"]) -> tuple[Int16[ndarray, "leads samples"], int]:
     """Round mV to whole microvolts in int16, and count the samples beyond +-32.767 mV, which are set to that."""
     signal_uv = np.rint(signal_mv * UV_PER_MV)
+    if signal_uv.min() >= -_INT16_MAX and signal_uv.max() <= _INT16_MAX:
+        return signal_uv.astype("<i2"), 0
     clipped = int(np.count_nonzero(np.abs(signal_uv) > _INT16_MAX))
     return np.clip(signal_uv, -_INT16_MAX, _INT16_MAX).astype("<i2"), clipped

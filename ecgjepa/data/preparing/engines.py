@@ -51,11 +51,11 @@ def local(work: Work, numbers: Iterable[int], workers: int) -> Iterator[tuple[in
                 yield from (future.result() for future in done)
         except BrokenProcessPool as error:
             raise PrepareError(
-                "a worker process was ended from outside (out of memory?), or could not start (a script that calls "
-                "prepare() needs `if __name__ == '__main__':`); what is done is kept: run it again, perhaps with one"
+                "a worker process was ended from outside (out of memory?), or could not start (a script that starts "
+                "workers needs `if __name__ == '__main__':`); what is done is kept: run it again, perhaps with one"
             ) from error
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
 
 def _numbered(work: Work, number: int) -> tuple[int, Any]:

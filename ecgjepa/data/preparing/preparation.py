@@ -1,6 +1,7 @@
 """One call of `prepare`: from a listing, a building folder and perhaps a store to the store as it should be."""
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
@@ -57,7 +58,6 @@ class Preparation:
 
     def run(self, overwrite: bool) -> None:
         """Finish what was begun; then, or else, begin."""
-        self._clear_replaced()
         store = None if overwrite or not self.out.exists() else Store.open(self.out)
         plan = self.building.plan
         if plan is not None:
@@ -67,18 +67,22 @@ class Preparation:
                     "--overwrite discards it"
                 )
             is_next = plan["number"] == (0 if store is None else store.info["source"]["additions"] + 1)
-            if plan["job"] == self.job and is_next:
+            is_meant = plan["overwrites"] or not overwrite  # else everything is to be prepared anew
+            if plan["job"] == self.job and is_next and is_meant:
                 self._build(plan, store)
                 store = Store.open(self.out)
+        plan = {"job": self.job, "overwrites": overwrite, "levels": self.listing.levels}
         pieces = checked_pieces(self.listing, self.job["data_dir"])
         if store is None:
-            plan = {"job": self.job, "number": 0}
-            if begun := self.building.begin(pieces, plan, self.contract):
+            if begun := self.building.begin(pieces, {**plan, "number": 0}, self.contract):
                 self._build(begun, None)
             return
-        known = Known(store)
-        plan = {"job": self.job, "number": store.info["source"]["additions"] + 1}
-        if begun := self.building.begin((known.take_new(piece) for piece in pieces), plan, self.contract):
+        _sweep(self.out)
+        plan["number"] = store.info["source"]["additions"] + 1
+        from_headers = self.listing.header_labels
+        said_by_files = ["age", "sex", *(f"labels_{level}" for level in from_headers)] if from_headers else []
+        known = Known(store, said_by_files)
+        if begun := self.building.begin(known.new_rows(pieces), plan, self.contract, lambda: known.updates):
             self._build(begun, store)
         self.building.clear()
         self._note_stale(known)
@@ -103,6 +107,7 @@ class Preparation:
         work = partial(
             prepare_chunk,
             building=self.building.path,
+            data_dir=Path(self.job["data_dir"]),
             contract=self.contract,
             header_labels=self.listing.header_labels,
         )
@@ -118,26 +123,30 @@ class Preparation:
 
     def _describe(self, plan: dict[str, Any], store: Store | None) -> None:
         """Write the tables, then `store.json`, with which the rows count."""
-        folder = (store or self.building).path
-        tally = Tally(self.listing.levels, None if store is None else store.info["account"])
+        folder, updates = (store or self.building).path, self.building.updates
+        listed, before = plan["levels"], {} if store is None else store.info["levels"]
+        tally = Tally({**before, **listed}, None if store is None else store.info["account"])
+        tally.add_updates(updates)
         for chunk in self.building.rows():
             tally.add(chunk)
         account = tally.account(write_refused(folder / REFUSED, self.building.rows, store))
         if not tally.kept:
             (folder / PLAN).unlink()  # the next call begins anew
             raise PrepareError(
-                f"none of {account['candidates']} records could be kept: {account['refused']}; see {folder / REFUSED}"
+                f"none of {account['candidates']} records could be kept: "
+                f"{', '.join(f'{reason} {count}' for reason, count in account['refused'].items())}; "
+                f"see {folder / REFUSED}"
             )
-        before = {} if store is None else store.info["levels"]
         levels = {
-            level: sorted(tally.names[level] | set(before.get(level, []))) if names is None else names
-            for level, names in self.listing.levels.items()
+            level: listed[level] if listed.get(level) is not None else sorted({*names, *(before.get(level) or [])})
+            for level, names in tally.names.items()
         }
         schema = records_schema(levels)
-        write_records(folder / RECORDS, self.job["dataset"], schema, self.building.rows(), store)
+        write_records(folder / RECORDS, self.job["dataset"], schema, self.building.rows(), store, updates)
         now = datetime.now(UTC).isoformat(timespec="seconds")
         description = {
             "format": FORMAT,
+            "id": uuid.uuid4().hex if store is None else store.info["id"],
             "dataset": self.job["dataset"],
             "contract": self.contract.to_dict(),
             "levels": levels,
@@ -157,28 +166,40 @@ class Preparation:
         if info.get("stale", {}) != stale:
             write_json(self.out / DESCRIPTION, {**info, "stale": stale})
 
-    @property
-    def _replaced(self) -> Path:
-        return self.out.with_name(f".{self.out.name}.replaced")
-
     def _put_in_place(self) -> None:
         """The building becomes the store; one that was there goes when the new one is."""
         for file in self.building.path.iterdir():
             if file.name not in (SIGNALS, RECORDS, REFUSED, DESCRIPTION, PLAN):
                 file.unlink()
+        replaced = replaced_path(self.out)
         if self.out.exists():
-            self.out.rename(self._replaced)
+            self.out.rename(replaced)
         self.building.path.rename(self.out)
         (self.out / PLAN).unlink()
-        self._clear_replaced()
+        restore_replaced(self.out)
 
-    def _clear_replaced(self) -> None:
-        """What a process that was killed while it replaced a store has left."""
-        if self._replaced.exists():
-            if self.out.exists():
-                shutil.rmtree(self._replaced)
-            else:
-                self._replaced.rename(self.out)
+
+def replaced_path(out: Path) -> Path:
+    """Where a store lies while another one takes its place."""
+    return out.with_name(f".{out.name}.replaced")
+
+
+def restore_replaced(out: Path) -> None:
+    """Of a store that is being replaced: put it back if nothing took its place, else remove it."""
+    replaced = replaced_path(out)
+    if replaced.exists():
+        if out.exists():
+            shutil.rmtree(replaced)
+        else:
+            replaced.rename(out)
+
+
+def _sweep(store: Path) -> None:
+    """Remove what a process that was killed has left in a store."""
+    for name in (SIGNALS, RECORDS, REFUSED, DESCRIPTION, STALE):
+        for file in store.glob(f".{name}.*"):
+            file.unlink()
+    (store / PLAN).unlink(missing_ok=True)
 
 
 def _signal_hashes(records: Path) -> Iterator[bytes]:
