@@ -79,6 +79,9 @@ def standardize(recording: Recording, contract: SignalContract = DEFAULT_CONTRAC
     Raises:
         RefusedRecordError: `missing_lead`, `duplicate_lead`, `short`, `padded`, `not_finite` or `flat`.
     """
+    row_of, twice = _rows_of(recording.leads, contract.leads)
+    if twice is None and row_of.keys() >= set(contract.leads):
+        return _standardize(recording, recording.signal_mv[[row_of[lead] for lead in contract.leads]], contract, False)
     lead_mv, derived = _pick_leads(recording, contract.leads)
     if missing := [lead for lead in contract.leads if lead not in lead_mv]:
         raise RefusedRecordError(
@@ -86,7 +89,14 @@ def standardize(recording: Recording, contract: SignalContract = DEFAULT_CONTRAC
             "missing_lead",
             f"lead {', '.join(missing)} missing, found {', '.join(recording.leads) or 'none'}",
         )
-    signal_mv, rate = np.stack([lead_mv[lead] for lead in contract.leads]), recording.sampling_rate_hz
+    return _standardize(recording, np.stack([lead_mv[lead] for lead in contract.leads]), contract, derived)
+
+
+def _standardize(
+    recording: Recording, signal_mv: Float[ndarray, "leads source"], contract: SignalContract, derived: bool
+) -> StandardizedSignal:
+    """The same for the leads of the contract in its order."""
+    rate = recording.sampling_rate_hz
     first, last = _bounds(signal_mv, rate, contract)
     samples, needed = signal_mv.shape[1], round(contract.seconds * rate)
     if last - first < needed:
