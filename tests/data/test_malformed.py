@@ -183,7 +183,7 @@ def test_damaged_anywhere(sample: str, ground: Ground, tmp_path: Path) -> None:
 @pytest.mark.timeout(600, method="thread")
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_damaged_anywhere_at_length(sample: str, ground: Ground, tmp_path: Path) -> None:
-    try_damages(sample, ground, tmp_path, 600)
+    try_damages(sample, ground, tmp_path, 200)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_headers_of_any_words(ground: Ground, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_headers_of_any_words_at_length(ground: Ground, tmp_path: Path) -> None:
-    try_headers(ground, tmp_path, 3000)
+    try_headers(ground, tmp_path, 1000)
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
