@@ -105,12 +105,12 @@ def test_the_main_job_with_the_published_flags(tmp_path: Path, monkeypatch: pyte
     raw = "--data_dir_ptbxl ptbxl --data_dir_code15 code15".split()
     result = run("pretrain", *published, *SMALL, *raw, "--out", "run")
     assert result.exit_code == 0, result.output
-    assert len(list((tmp_path / "cache").iterdir())) == 2
+    assert len(list((tmp_path / "cache").glob("[!.]*"))) == 2
     probe = "--dataset ptbxl --data_dir ptbxl --resamples 50".split()
     strict = run("linear_eval", "--ckpt_dir", "run", *probe, "--task", "multilabel")
     assert strict.exit_code == 0, strict.output
     assert "random" in strict.output
-    assert len(list((tmp_path / "cache").iterdir())) == 2  # found again, not prepared again
+    assert len(list((tmp_path / "cache").glob("[!.]*"))) == 2  # found again, not prepared again
     assert run("probe", "--ckpt", "run", *probe, "--task", "multiclass", "--protocol", "paper").exit_code == 0
     assert "exists already" in failed("probe", "--ckpt", "run", *probe)
     folder = tmp_path / "run" / "probes" / "ptbxl-superdiagnostic-multilabel-strict-teacher"

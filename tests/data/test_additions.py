@@ -338,7 +338,7 @@ def test_files_that_vanish_are_refused_and_a_disk_that_vanishes_stops_the_work(
         data.mkdir()
         yield from ((number, work(number)) for number in numbers)
 
-    with pytest.raises(PrepareError, match="sees nothing in"):
+    with pytest.raises(PrepareError, match="is it mounted there"):
         prepare("folder", data, tmp_path / "store", workers=1, progress=False, engine=unmount)
     data.rmdir()
     shutil.move(tmp_path / "elsewhere", data)

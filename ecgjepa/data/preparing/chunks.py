@@ -74,12 +74,13 @@ def prepare_chunk(
     """Read, standardise, quantise and write one chunk; how many records it has.
 
     Raises:
-        PrepareError: none of its files is there, and nothing else is in the data folder.
+        PrepareError: none of its files is there, nor a folder of theirs.
     """
     with pa.memory_map(str(building / LISTING)) as file:
         batch = pa.ipc.open_file(file).get_batch(number)
     listed = batch.select(READ).to_pylist()
-    _check_files_are_seen(data_dir, [os.fsdecode(row["path"]) for row in listed if row["path"] is not None])
+    paths = [os.fsdecode(row["path"]) for row in listed if row["path"] is not None]
+    _check_files_are_seen(building, data_dir, paths)
     signals, rows = [], []
     for row in listed:
         signal_uv, outcome = (None, _ABSENT) if row["path"] is None else _prepare_record(row, contract, header_labels)
@@ -99,13 +100,16 @@ def prepare_chunk(
     return len(listed)
 
 
-def _check_files_are_seen(data_dir: Path, paths: list[str]) -> None:
+def _check_files_are_seen(building: Path, data_dir: Path, paths: list[str]) -> None:
     """A disk that is no longer mounted, or a node that never had it, is not a reason to refuse its records."""
-    if not paths or any(map(os.path.lexists, paths)) or (data_dir.is_dir() and any(data_dir.iterdir())):
+    if not paths or any(map(os.path.lexists, paths)):
+        return
+    folders = {os.path.dirname(path) for path in paths}
+    if any(map(os.path.isdir, folders)) and any(data_dir.iterdir()):
         return
     raise PrepareError(
-        f"{socket.gethostname()} sees nothing in {data_dir}, where {printable(paths[0])} was when it was listed: is it "
-        "mounted there? What is done is kept, the same command goes on"
+        f"{socket.gethostname()} sees neither {printable(paths[0])} nor its folder, or nothing in {data_dir}: is it "
+        f"mounted there? What is done is kept, the same command goes on; if it is gone for good, remove {building}"
     )
 
 
