@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ecgjepa.cli.flags import hint_options
 from ecgjepa.cli.main import main, refuse_existing
 
 if TYPE_CHECKING:
@@ -31,10 +32,7 @@ DATASETS = ("ptbxl", "shaoxing", "code15", "cpsc")
     "--list", "list_file", type=click.Path(path_type=Path, dir_okay=False), help="CSV of all that is refused or noted."
 )
 @click.option("--workers", type=click.IntRange(1), help="Processes; all processors if not given.")
-@click.option("--sampling-rate-hz", type=float, help="Of files that do not say it.")
-@click.option("--leads", help="Of files that do not say them: I,II,V1,...")
-@click.option("--unit", help="Of files that do not say it: mV, uV, V, nV, or adc with --gain-per-mv.")
-@click.option("--gain-per-mv", type=float, help="Counts per mV, for --unit adc.")
+@hint_options
 @click.option("--overwrite", is_flag=True, help="Replace --out and --list if they are there.")
 def inspect(
     path: Path,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ecgjepa.cli.engine import choose_engine, engine_options
-from ecgjepa.cli.flags import ENCODER, HEADS
+from ecgjepa.cli.flags import ENCODER, HEADS, hint_options
 from ecgjepa.cli.main import main
 
 # Some inputs gave no embedding; those that did are in the table.
@@ -50,10 +50,7 @@ SHOWN = 10
     "--threads", type=click.IntRange(1), help="Of the matrix products on a CPU; on a busy machine take fewer."
 )
 @engine_options
-@click.option("--sampling-rate-hz", type=float, help="Of files that do not say it.")
-@click.option("--leads", help="Of files that do not say them: I,II,V1,...")
-@click.option("--unit", help="Of files that do not say it: mV, uV, V, nV, or adc with --gain-per-mv.")
-@click.option("--gain-per-mv", type=float, help="Counts per mV, for --unit adc.")
+@hint_options
 @click.option("--overwrite", is_flag=True, help="Replace the table that is there.")
 def embed(
     ckpt: str,

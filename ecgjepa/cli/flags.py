@@ -38,6 +38,20 @@ HEADS = click.option(
     help="Attention heads of a published .pth file, which does not state them.",
 )
 
+_HINTS = (
+    click.option("--sampling-rate-hz", type=float, help="Of files that do not say it."),
+    click.option("--leads", help="Of files that do not say them: I,II,V1,..."),
+    click.option("--unit", help="Of files that do not say it: mV, uV, V, nV, or adc with --gain-per-mv."),
+    click.option("--gain-per-mv", type=float, help="Counts per mV, for --unit adc."),
+)
+
+
+def hint_options(command: Command) -> Command:
+    """What files do not say about themselves, see `ecgjepa.data.formats.hints.Hints`."""
+    for option in reversed(_HINTS):
+        command = option(command)
+    return command
+
 
 class Stages(click.Group):
     """Commands in the order of the data's way; errors of ours end in one line, not in a traceback."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecgjepa.cli.flags import Command
+from ecgjepa.cli.flags import Command, hint_options
 
 if TYPE_CHECKING:
     from ecgjepa.data.listings.own import OwnListing
@@ -27,10 +27,7 @@ OPTIONS = (
     ),
     click.option("--split-seed", type=int, help="Of the split by patient.  [0]"),
     click.option("--split-shares", type=float, nargs=3, help="Of train, validation and test.  [0.8 0.1 0.1]"),
-    click.option("--sampling-rate-hz", type=float, help="Of files that do not say it."),
-    click.option("--leads", help="Of files that do not say them: I,II,V1,..."),
-    click.option("--unit", help="Of files that do not say it: mV, uV, V, nV, or adc with --gain-per-mv."),
-    click.option("--gain-per-mv", type=float, help="Counts per mV, for --unit adc."),
+    hint_options,
 )
 
 
