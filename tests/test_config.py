@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from ecgjepa.config import Config, ConfigError, load_config, settings, to_toml
+from ecgjepa.config import RECIPES, Config, ConfigError, load_config, settings, to_toml
 
 
 def test_defaults_are_the_published_recipe() -> None:
@@ -79,7 +79,7 @@ def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in settings().values())
 
 
-@pytest.mark.parametrize("file", sorted(Path(__file__).parents[1].glob("configs/*.toml")), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(RECIPES.glob("*.toml")), ids=lambda file: file.name)
 def test_shipped_configs_are_valid_and_say_what_they_cost(file: Path) -> None:
     load_config(file)
     head = file.read_text().split("[")[0]

@@ -6,11 +6,12 @@ from typing import Any
 
 from ecgjepa.checkpoint.description import CONFIG, CheckpointError, build_encoder, check_description, read_description
 from ecgjepa.checkpoint.folder import SEEN, SUFFIX, Which, check_network, choose_weights, load_weights
-from ecgjepa.checkpoint.pickles import PUBLISHED_HEADS, load_pickle, read_published, read_unfinished
+from ecgjepa.checkpoint.pickles import PUBLISHED_HEADS, is_of_run, load_pickle, read_published, read_unfinished
 from ecgjepa.checkpoint.source import find_model
 from ecgjepa.model.encoder import Encoder
 
-UNFINISHED = Path("checkpoints") / "last.pt"
+# Of a run that is not finished; the second where the first is not there, for it was being replaced.
+UNFINISHED = (Path("checkpoints") / "last.pt", Path("checkpoints") / "previous.pt")
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ def load_encoder(path: Path | str, which: Which | None = None, *, heads: int = P
     """Load an encoder in float32 on the CPU, ready to use.
 
     Args:
-        path: a run folder (finished or not), a model folder, a `.safetensors` file beside its config.json, a published
-            `.pth` file, `ejepa_random` or `ejepa_multiblock`, or `hf://owner/name` of the Hugging Face hub (see
-            `find_model`).
+        path: a run folder (finished or not), one of its checkpoints, a model folder, a `.safetensors` file beside its
+            config.json, a published `.pth` file, `ejepa_random` or `ejepa_multiblock`, or `hf://owner/name` of the
+            Hugging Face hub (see `find_model`).
         which: teacher or student; where None, the teacher if it is there, else what is there. A published file holds
             the student alone, and gives it whatever is asked for.
         heads: attention heads of a published file, which does not state them.
@@ -59,6 +60,9 @@ def load_model(path: Path | str, which: Which | None = None, *, heads: int = PUB
     if found.is_file() and found.suffix == SUFFIX:
         values = _description_beside(found)
         return _from_weights(found, check_network(found, values, which), values, found.parent)
+    if found.is_file() and is_of_run(found):
+        values, state, network = read_unfinished(found, which)
+        return LoadedModel(build_encoder(values, state, found), network, values, found, found.parents[1])
     if found.is_file():
         values, state, network = read_published(found, which, heads)
         return LoadedModel(build_encoder(values, state, found), network, values, found, found.parent)
@@ -66,7 +70,7 @@ def load_model(path: Path | str, which: Which | None = None, *, heads: int = PUB
         if (directory / CONFIG).is_file():
             values = read_description(directory / CONFIG)
             return _from_weights(*choose_weights(directory, values, which), values, found)
-    if (unfinished := found / UNFINISHED).is_file():
+    if (unfinished := _unfinished(found)) is not None:
         values, state, network = read_unfinished(unfinished, which)
         return LoadedModel(build_encoder(values, state, unfinished), network, values, unfinished, found)
     if found.is_dir() and (weights := sorted(found.glob(f"*{SUFFIX}"))):
@@ -87,13 +91,19 @@ def find_seen(model: LoadedModel) -> Path | None:
 def read_notes(path: Path | str) -> dict[str, Any]:
     """What was noted when a model was saved, its `seed` among it; empty for a published file."""
     found = find_model(path)
+    if found.is_file() and is_of_run(found):
+        return dict(load_pickle(found)["description"])
     if found.is_file():
         return _description_beside(found) if found.suffix == SUFFIX else {}
     for directory in (found / "model", found):
         if (directory / CONFIG).is_file():
             return read_description(directory / CONFIG)
-    unfinished = found / UNFINISHED
-    return dict(load_pickle(unfinished)["description"]) if unfinished.is_file() else {}
+    unfinished = _unfinished(found)
+    return {} if unfinished is None else dict(load_pickle(unfinished)["description"])
+
+
+def _unfinished(run: Path) -> Path | None:
+    return next((run / file for file in UNFINISHED if (run / file).is_file()), None)
 
 
 def _description_beside(file: Path) -> dict[str, Any]:

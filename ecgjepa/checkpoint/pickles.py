@@ -35,20 +35,30 @@ def load_pickle(path: Path) -> Any:
         ) from error
 
 
+def is_of_run(file: Path) -> bool:
+    """Whether a file lies where runs keep their checkpoints."""
+    return file.suffix == ".pt" and file.resolve().parent.name == "checkpoints"
+
+
 def read_unfinished(file: Path, which: Which | None) -> Contents:
-    """The teacher of a run's last checkpoint, or the student if that is asked for; its description says the step.
+    """The teacher of a run's checkpoint (the student where there is none), or the one that is asked for.
+
+    Its description says the step.
 
     Raises:
-        CheckpointError: it is not such a checkpoint.
+        CheckpointError: it is not such a checkpoint, or has no such network.
     """
     checkpoint = load_pickle(file)
-    network = which or "teacher"
-    prefix = f"{network}."
     try:
-        state = {name.removeprefix(prefix): t for name, t in checkpoint["model"].items() if name.startswith(prefix)}
-        return {**checkpoint["description"], "steps": checkpoint["step"]}, state, network
+        weights, values = checkpoint["model"], {**checkpoint["description"], "steps": checkpoint["step"]}
+        held = [network for network in ("teacher", "student") if any(n.startswith(f"{network}.") for n in weights)]
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file} is not a checkpoint of ecgjepa: no {error}") from error
+    network = which or (held[0] if held else "teacher")
+    if network not in held:
+        raise CheckpointError(f"{file} holds no {network}: found {', '.join(held) or 'none'}")
+    prefix = f"{network}."
+    return values, {name.removeprefix(prefix): w for name, w in weights.items() if name.startswith(prefix)}, network
 
 
 def read_published(file: Path, which: Which | None, heads: int) -> Contents:

@@ -17,6 +17,8 @@ FLAG_NAMES = {
     "mask.type": "mask-type",
     "mask.scale": "mask-scale",
     "mask.blocks": "mask-blocks",
+    "mask.scope": "mask-scope",
+    "run.trackers": "track",
     "data.stores": "store",
     "data.weights": "weight",
     "data.gains": "gain",
@@ -119,12 +121,15 @@ def config_flags(command: Command) -> Command:
             options |= {"multiple": True, "type": NameAndNumber(), "callback": _as_table}
         elif isinstance(field.default, bool):
             flags = [f"--{name}/--no-{name}"]
+        elif key == "run.trackers":
+            options |= {"multiple": True, "type": click.Choice(get_args(get_args(field.annotation)[0]))}
         elif key == "mask.scale" or isinstance(field.default, tuple):
             options |= {"nargs": 2, "type": float}
         elif choices := [choice for choice in get_args(field.annotation) if isinstance(choice, str)]:
             options |= {"type": click.Choice(choices)}
         else:
-            options |= {"type": field.annotation}
+            kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+            options |= {"type": kinds[0] if kinds else field.annotation}
         command = click.option(*flags, key.replace(".", "__"), **options)(command)
     return command
 

@@ -3,8 +3,7 @@
 Axes: B records, L leads, S samples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -78,33 +77,39 @@ class Batches:
             draws[store.info["dataset"]] = draws.get(store.info["dataset"], 0) + len(chosen)
         return draws
 
-    def batch(self, step: int) -> Float32[Tensor, "batch leads samples"]:
-        """The batch of a step, counted from 0 over all epochs; (B, L, S) float32 in mV."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        drawn_for, order = self._drawn
-        if drawn_for != epoch:
-            order = self._draw(epoch)
-            self._drawn = epoch, order
-        chosen = order[position * self.batch_size : (position + 1) * self.batch_size]
-        store_of = np.searchsorted(self._bounds, chosen, side="right") - 1
-        signals_mv = np.empty((self.batch_size, *self.stores[0].signals.shape[1:]), np.float32)
+    def batch(self, step: int, part: slice = slice(None)) -> Float32[Tensor, "batch leads samples"]:
+        """The batch of a step, counted from 0 over all epochs, or a part of it; (B, L, S) float32 in mV."""
+        store_of, rows = self._chosen(step, part)
+        signals_mv = np.empty((len(rows), *self.stores[0].signals.shape[1:]), np.float32)
         for k in np.unique(store_of).tolist():
             places = np.flatnonzero(store_of == k)
-            self.stores[k].read_into(self.rows[k][chosen[places] - self._bounds[k]], signals_mv, places)
+            self.stores[k].read_into(rows[places], signals_mv, places)
             if self.gains[k] != 1:
                 for place in places.tolist():
                     signals_mv[place] *= self.gains[k]
         return torch.from_numpy(signals_mv)
 
-    def from_step(self, start: int, stop: int) -> Iterator[tuple[int, Float32[Tensor, "batch leads samples"]]]:
-        """Steps `start` to `stop - 1` with their batches, the next one read while the last is used."""
-        with ThreadPoolExecutor(1) as reader:
-            coming = reader.submit(self.batch, start) if start < stop else None
-            for step in range(start, stop):
-                assert coming is not None
-                batch = coming.result()
-                coming = reader.submit(self.batch, step + 1) if step + 1 < stop else None
-                yield step, batch
+    def records(self, step: int) -> list[tuple[str, str]]:
+        """Path of the store and name of each record of a batch."""
+        store_of, rows = self._chosen(step)
+        stores = [self.stores[k] for k in store_of.tolist()]
+        names = [store.column("record")[row].as_py() for store, row in zip(stores, rows.tolist(), strict=True)]
+        return [(str(store.path), name) for store, name in zip(stores, names, strict=True)]
+
+    def _chosen(self, step: int, part: slice = slice(None)) -> tuple[Int64[ndarray, "batch"], Int64[ndarray, "batch"]]:
+        """Which store, and which of its rows, each record of a batch is."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        drawn_for, order = self._drawn
+        if drawn_for != epoch:
+            order = self._draw(epoch)
+            self._drawn = epoch, order
+        chosen = order[position * self.batch_size : (position + 1) * self.batch_size][part]
+        store_of = np.searchsorted(self._bounds, chosen, side="right") - 1
+        rows = np.empty(len(chosen), np.int64)
+        for k in np.unique(store_of).tolist():
+            own = store_of == k
+            rows[own] = self.rows[k][chosen[own] - self._bounds[k]]
+        return store_of, rows
 
     def _draw(self, epoch: int) -> Int64[ndarray, "draws"]:
         """Places of the records of an epoch, in order."""

@@ -77,7 +77,7 @@ def loss_curve(metrics: pd.DataFrame) -> Figure:
     """
     figure = Figure((WIDTH_INCH, 3.7), layout="constrained")
     axes = figure.subplot_mosaic([["loss", "lr"], ["loss", "momentum"]], width_ratios=[2.6, 1])
-    titles = {"loss": "Loss (smooth L1)", "lr": "Learning rate", "momentum": "Teacher momentum"}
+    titles = {"loss": "Loss", "lr": "Learning rate", "momentum": "Teacher momentum"}
     for column, title in titles.items():
         ax = axes[column]
         ax.set_title(title)

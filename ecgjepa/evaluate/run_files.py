@@ -105,6 +105,24 @@ class Example(BaseModel):
     patch_seconds: float
 
 
+class Alarm(BaseModel):
+    """A sign of collapse that was found while the run trained."""
+
+    step: int
+    name: str
+    found: str | float | None = None
+    explanation: str = ""
+    advice: str = ""
+
+
+class OnlineProbeInfo(BaseModel):
+    """What the column `probe_auc` of `evaluations.csv` was measured on."""
+
+    dataset: str | None = None
+    level: str | None = None
+    checksum: str | None = None
+
+
 class RunInfo(BaseModel):
     """`run.json`."""
 
@@ -122,6 +140,9 @@ class RunInfo(BaseModel):
     parameters: int | None = None
     steps: int | None = None
     example: Example | None = None
+    alarms: list[Alarm] = []
+    mask_coverage: list[float] | None = None
+    probe: OnlineProbeInfo | None = None
 
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -147,16 +168,48 @@ def read_metrics(file: Path) -> pd.DataFrame | None:
     """`metrics.csv`, None if it is absent or has no row yet.
 
     Raises:
-        ReportError: not a table, or without the columns step, epoch, loss, lr, momentum as numbers.
+        ReportError: not a table, or without the columns step, epoch, loss, lr, momentum as numbers. Those
+            that say how fast it went are kept where they are there.
     """
+    table = _read_csv(file)
+    if table is None:
+        return None
+    pace = [name for name in ("records_per_s", "seconds", "core_seconds") if name in table]
+    columns = ["step", "epoch", "loss", "lr", "momentum", *pace]
+    try:
+        return table[columns].astype(float)
+    except (ValueError, KeyError) as error:
+        raise ReportError(f"{file}: {error}") from None
+
+
+def read_evaluations(file: Path) -> pd.DataFrame | None:
+    """`evaluations.csv` by ascending step, all columns as numbers; None if it is absent or has no row yet.
+
+    Raises:
+        ReportError: not a table, without the column step, or with a step twice or a value that is no number.
+    """
+    table = _read_csv(file)
+    if table is None:
+        return None
+    if "step" not in table:
+        raise ReportError(f"{file}: no column 'step', found {list(table.columns)[:12]}")
+    try:
+        numbers = table.astype(float).sort_values("step", ignore_index=True)
+    except ValueError as error:
+        raise ReportError(f"{file}: {error}") from None
+    if not numbers["step"].is_unique or numbers["step"].isna().any():
+        raise ReportError(f"{file}: a step is missing or stands there twice")
+    return numbers
+
+
+def _read_csv(file: Path) -> pd.DataFrame | None:
     if not file.is_file() or not file.stat().st_size:
         return None
     try:
         table = pd.read_csv(file)
-        numbers = table[["step", "epoch", "loss", "lr", "momentum"]].astype(float)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise ReportError(f"{file}: {error}") from None
-    return numbers if len(numbers) else None
+    return table if len(table) else None
 
 
 def read_table(file: Path, columns: list[str]) -> pd.DataFrame | None:

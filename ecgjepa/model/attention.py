@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from ecgjepa.model.tokens import take_patches
+
 # Queries, keys and values of all heads (B, H, L, V, E) -> values attended to, of the same shape.
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -108,10 +110,17 @@ class Attention(nn.Module):
         self.qkv = linear(width, 3 * width, bias=False)
         self.proj = linear(width, width)
 
-    def forward(self, tokens_BLVD: Float[Tensor, "b l v d"], attend: Attend) -> Float[Tensor, "b l v d"]:
+    def forward(
+        self,
+        tokens_BLVD: Float[Tensor, "b l v d"],
+        attend: Attend,
+        kept_patches: Int[Tensor, "#b k"] | None = None,
+    ) -> Float[Tensor, "b l kept d"]:
+        """What each token takes from those it sees, at the kept patches; at all of them where None."""
         query, key, value = self.qkv(tokens_BLVD).unflatten(-1, (3, self.heads, -1)).permute(3, 0, 4, 1, 2, 5)
         attended_BHLVE = attend(query, key, value)
-        return self.proj(attended_BHLVE.permute(0, 2, 3, 1, 4).flatten(3))
+        attended_BLVD = attended_BHLVE.permute(0, 2, 3, 1, 4).flatten(3)
+        return self.proj(attended_BLVD if kept_patches is None else take_patches(attended_BLVD, kept_patches))
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:

@@ -84,7 +84,8 @@ class Encoder(nn.Module):
         path_scale: Float[Tensor, "depth 2 b"] | None = None,
         present_BLP: Bool[Tensor, "b l p"] | None = None,
         layer: int | None = None,
-    ) -> Float[Tensor, "b l v d"]:
+        kept_patches: Int[Tensor, "#b k"] | None = None,
+    ) -> Float[Tensor, "b l kept d"]:
         """Features of the patches that are there.
 
         Args:
@@ -96,9 +97,11 @@ class Encoder(nn.Module):
             present_BLP: False where a patch of one lead is missing: no other token sees it, and its own features
                 mean nothing. None where all are there. Cheaper are leads and patches that are left out.
             layer: give the tokens after this block, 1 to depth, without the final LayerNorm; with it where None.
+            kept_patches: (1, K) or (B, K) which of the V patches are computed to the end, 0 to V - 1; all where None.
+                They see the others all the same.
 
         Returns:
-            (B, L, V, D), patches in the order of `visible_patches`.
+            (B, L, V, D), patches in the order of `visible_patches`; (B, L, K, D) in the order of `kept_patches`.
 
         Raises:
             ValueError: the shape of the signal is not that of the leads and the contract; a lead or layer is unknown.
@@ -118,7 +121,7 @@ class Encoder(nn.Module):
         if self.config.patch_norm:
             tokens_BLVD = F.layer_norm(tokens_BLVD, tokens_BLVD.shape[-1:])
         attend = self._attend(tokens_BLVD.shape[1], tokens_BLVD.shape[2], present_BLP)
-        tokens_BLVD = self.blocks(tokens_BLVD, position_BLPD, attend, path_scale, layer)
+        tokens_BLVD = self.blocks(tokens_BLVD, position_BLPD, attend, path_scale, layer, kept_patches)
         return self.norm(tokens_BLVD) if layer is None else tokens_BLVD
 
     def pool(

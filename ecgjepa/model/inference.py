@@ -113,7 +113,8 @@ class InferenceEncoder(Encoder):
         path_scale: Float[Tensor, "depth 2 b"] | None = None,
         present_BLP: Bool[Tensor, "b l p"] | None = None,
         layer: int | None = None,
-    ) -> Float[Tensor, "b l v d"]:
+        kept_patches: Int[Tensor, "#b k"] | None = None,
+    ) -> Float[Tensor, "b l kept d"]:
         """As the encoder's own, a few records at a time; raises ValueError for a signal that wants a gradient."""
         if signal_mv_BLS.requires_grad:
             raise ValueError("signal: an accelerated encoder gives no gradients, expected a signal that needs none")
@@ -122,6 +123,8 @@ class InferenceEncoder(Encoder):
         patches = samples // self.config.patch_samples if visible_patches is None else visible_patches.shape[1]
         if visible_patches is not None:
             visible_patches = visible_patches.expand(records, -1)
+        if kept_patches is not None:
+            kept_patches = kept_patches.expand(records, -1)
         on_processor = signal_mv_BLS.device.type == "cpu"
         at_once = records_at_once(lead_count * patches) if on_processor else max(records, 1)
         features = []
@@ -135,6 +138,7 @@ class InferenceEncoder(Encoder):
                     None if path_scale is None else path_scale[:, :, rows],
                     None if present_BLP is None else present_BLP[rows],
                     layer,
+                    None if kept_patches is None else kept_patches[rows],
                 )
                 features.append(features_BLVD.float())
         return torch.cat(features) if len(features) > 1 else features[0]

@@ -1,6 +1,6 @@
 """Pre-norm transformer blocks on a grid of tokens, their initial weights, and stochastic depth from outside.
 
-Axes: B records, L leads, V patches, D width, I blocks.
+Axes: B records, L leads, V patches, K patches kept, D width, I blocks.
 """
 
 import itertools
@@ -8,10 +8,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ecgjepa.model.attention import Attend, Attention, linear
+from ecgjepa.model.tokens import take_patches
 
 INITIAL_STD = 0.02
 
@@ -43,19 +45,29 @@ class Block(nn.Module):
         tokens_BLVD: Float[Tensor, "b l v d"],
         attend: Attend,
         path_scale: Float[Tensor, "2 b"] | None = None,
-    ) -> Float[Tensor, "b l v d"]:
-        attended_BLVD = self.attn(self.norm1(tokens_BLVD), attend)
+        kept_patches: Int[Tensor, "#b k"] | None = None,
+    ) -> Float[Tensor, "b l kept d"]:
+        """Tokens of all patches, or of the kept ones, which still see all."""
+        attended_BLKD = self.attn(self.norm1(tokens_BLVD), attend, kept_patches)
         if path_scale is not None:
-            attended_BLVD = attended_BLVD * path_scale[0, :, None, None, None]
-        tokens_BLVD = tokens_BLVD + attended_BLVD
-        mixed_BLVD = self.mlp(self.norm2(tokens_BLVD))
+            attended_BLKD = attended_BLKD * path_scale[0, :, None, None, None]
+        kept_BLKD = tokens_BLVD if kept_patches is None else take_patches(tokens_BLVD, kept_patches)
+        kept_BLKD = kept_BLKD + attended_BLKD
+        mixed_BLKD = self.mlp(self.norm2(kept_BLKD))
         if path_scale is not None:
-            mixed_BLVD = mixed_BLVD * path_scale[1, :, None, None, None]
-        return tokens_BLVD + mixed_BLVD
+            mixed_BLKD = mixed_BLKD * path_scale[1, :, None, None, None]
+        return kept_BLKD + mixed_BLKD
 
 
 class Stack(nn.ModuleList):
-    """Blocks in a row; the position is added again before every one (released code of arXiv:2410.08559)."""
+    """Blocks in a row; the position is added again before every one (released code of arXiv:2410.08559).
+
+    Attributes:
+        checkpointing: keep only what enters each block, and compute the rest again in the backward pass: the same
+            gradients from less memory, for a third more operations.
+    """
+
+    checkpointing: bool = False
 
     def __init__(self, width: int, depth: int, heads: int, mlp_ratio: float) -> None:
         super().__init__(Block(width, heads, mlp_ratio) for _ in range(depth))
@@ -67,10 +79,20 @@ class Stack(nn.ModuleList):
         attend: Attend,
         path_scale: Float[Tensor, "depth 2 b"] | None = None,
         blocks: int | None = None,
-    ) -> Float[Tensor, "b l v d"]:
-        """The tokens after the first `blocks` blocks, after all of them where None."""
-        for i, block in enumerate(itertools.islice(self, blocks)):
-            tokens_BLVD = block(tokens_BLVD + position_BLVD, attend, None if path_scale is None else path_scale[i])
+        kept_patches: Int[Tensor, "#b k"] | None = None,
+    ) -> Float[Tensor, "b l kept d"]:
+        """The tokens after the first `blocks` blocks, after all of them where None.
+
+        Those of the kept patches alone are computed to the end: in the last block the others are only seen.
+        """
+        last = len(self) if blocks is None else min(blocks, len(self))
+        for i, block in enumerate(itertools.islice(self, last)):
+            scale_2B = None if path_scale is None else path_scale[i]
+            given = (tokens_BLVD + position_BLVD, attend, scale_2B, kept_patches if i + 1 == last else None)
+            if self.checkpointing and torch.is_grad_enabled():
+                tokens_BLVD = checkpoint(block, *given, use_reentrant=False, preserve_rng_state=False)
+            else:
+                tokens_BLVD = block(*given)
         return tokens_BLVD
 
 

@@ -3,51 +3,50 @@
 All chance is a function of (seed, step), so that a resumed run equals an unbroken one to the bit.
 """
 
-import hashlib
-import logging
 import platform
 import shutil
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import torch
-from torch.optim import AdamW
 
-from ecgjepa.checkpoint import SEEN, CheckpointError, choose_device, describe_model, generator_of, save_model
-from ecgjepa.config import Config, DataConfig, TrainingConfig
-from ecgjepa.data.amplitude import amplitude_warnings, measure_amplitudes
-from ecgjepa.data.batches import Batches
+from ecgjepa.checkpoint import SEEN, describe_model, save_model
+from ecgjepa.config import Config
 from ecgjepa.data.seen import write_seen
-from ecgjepa.data.store import SIGNALS, Store
-from ecgjepa.model.jepa import JEPA
-from ecgjepa.model.transformer import drop_path_scales
-from ecgjepa.schedules import learning_rate, teacher_momentum
-from ecgjepa.train.masking import draw_mask
-from ecgjepa.train.run import Log, Run, now
-
-_log = logging.getLogger(__name__)
-
-_MASK, _DROP_PATH = 1, 2  # streams of chance of one seed
+from ecgjepa.errors import RunError
+from ecgjepa.evaluate.online_probe import OnlineProbe
+from ecgjepa.evaluate.report import renew_report
+from ecgjepa.files import atomic_path
+from ecgjepa.train.checkpoints import BEST, CHECKPOINTS, read_checkpoint, restore_state, save_last, whole_state
+from ecgjepa.train.distributed import Processes, join_processes
+from ecgjepa.train.evaluation import Evaluation, describe_probe, open_probe
+from ecgjepa.train.log import Log, NotFiniteError
+from ecgjepa.train.masking import mask_coverage
+from ecgjepa.train.run import Run, now, read_info
+from ecgjepa.train.sources import Sources
+from ecgjepa.train.stopping import stop_signal
+from ecgjepa.train.trackers import check_trackers, open_trackers
+from ecgjepa.train.training import Training
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call of `pretrain` ended: after `step` of `steps`, and by which signal if it was stopped."""
+    """How a call of `pretrain` ended: after `step` of `steps`, and what stopped it, if anything did.
+
+    Attributes:
+        stopped_by: number of a signal.
+        collapsed: an alarm stopped it, as `run.stop_on_collapse` asks.
+    """
 
     path: Path
     step: int
     steps: int
     stopped_by: int | None = None
+    collapsed: bool = False
 
 
 def pretrain(
@@ -55,7 +54,8 @@ def pretrain(
 ) -> Outcome:
     """Pretrain an encoder on the stores of the configuration, and leave a run folder.
 
-    SIGINT and SIGTERM end it after the running step, with a checkpoint.
+    SIGINT, SIGTERM and SIGUSR1 end it after the running step, with a checkpoint. Started by `torchrun`, all processes
+    train one model.
 
     Args:
         config: all settings.
@@ -69,83 +69,61 @@ def pretrain(
         FileExistsError: `out` holds a run and `resume` is False.
         RunError: settings or data differ from those the run began with, or the loss is not finite.
     """
-    stores = [Store.open(path) for path in config.data.stores]
-    if not stores:
-        raise ValueError("no store to train on: give --store, or a raw folder such as --data-dir-shao")
-    if len({store.path.resolve() for store in stores}) < len(stores):
-        raise ValueError(f"a store is given twice: {', '.join(config.data.stores)}")
-    rows = [training_rows(store, config.data) for store in stores]
-    recipe, contract = config.training, stores[0].contract
-    gains = config.data.gains
-    batches = Batches(stores, rows, recipe.batch_size, recipe.seed, weights=config.data.weights, gains=gains)
-    steps = recipe.epochs * batches.steps_per_epoch
-    warmup_steps = round(recipe.warmup * batches.steps_per_epoch)
-    patches = contract.samples // config.model.patch_samples
+    path = Path(out)
+    check_trackers(config.run.trackers)
+    sources = Sources.open(config)
+    probe = open_probe(config, sources.contract)
+    with join_processes(config.run.device) as processes:
+        training = Training.begin(config, sources, processes, read_info(path).get("attention"))
+        run, first_step = _open_run(path, training, sources, probe, resume=resume, command=command)
+        trackers = []
+        if processes.is_first:
+            settings = config.model_dump(mode="json")
+            trackers = open_trackers(config.run.trackers, path, settings, name=path.name, first_step=first_step)
+        log = Log(
+            run,
+            processes,
+            trackers,
+            first_step=first_step,
+            steps=training.steps,
+            steps_per_epoch=sources.batches.steps_per_epoch,
+            progress=progress,
+        )
+        evaluation = Evaluation(run, config, sources, log, probe) if processes.is_first else None
+        try:
+            with stop_signal() as stopped, log:
+                return _train(run, training, log, evaluation, first_step, stopped)
+        except NotFiniteError as error:
+            raise _failed(run, training, error) from error
 
-    device = choose_device(config.run.device)
-    model = JEPA(config.model, contract, generator=generator_of(recipe.seed)).to(device)
-    optimizer = make_optimizer(model, recipe)
 
-    run = Run.open(
-        Path(out),
-        config,
-        resume=resume,
-        command=command,
-        device=describe_device(device),
-        steps=steps,
-        parameters=sum(weight.numel() for weight in model.student.parameters()),
-        stores=[_describe_store(store, chosen) for store, chosen in zip(stores, rows, strict=True)],
-        example=_example(batches, config, patches),
-        **_describe_sources(batches, gains),
-    )
-    drawn = batches.draws_per_epoch()
-    used = [(store, chosen) for store, chosen in zip(stores, rows, strict=True) if drawn[store.info["dataset"]]]
-    write_seen(run.path / SEEN, used)
-    first_step = restore(run, model, optimizer)
-    log = Log(run, first_step=first_step, steps=steps, steps_per_epoch=batches.steps_per_epoch, progress=progress)
-    with stop_signal() as stopped, log:
-        for step, signal_BLS in batches.from_step(first_step, steps):
-            mask = draw_mask(config.mask, patches, generator_of(recipe.seed, step, _MASK)).to(device)
-            path_scale = drop_path_scales(
-                config.model.drop_path,
-                config.model.depth,
-                recipe.batch_size,
-                generator_of(recipe.seed, step, _DROP_PATH),
-            ).to(device)
-            lr = learning_rate(
-                step,
-                steps=steps,
-                warmup_steps=warmup_steps,
-                peak=recipe.lr,
-                warmup_from=recipe.lr_min,
-                minimum=recipe.lr_min,
-            )
-            momentum = teacher_momentum(step, steps=steps, start=recipe.momentum[0], end=recipe.momentum[1])
-            for group in optimizer.param_groups:
-                group["lr"] = lr
+def _train(
+    run: Run, training: Training, log: Log, evaluation: Evaluation | None, first_step: int, stopped: list[int]
+) -> Outcome:
+    processes, steps = training.processes, training.steps
+    look_every, keep_every = periods(training, log.steps_per_epoch)
+    if look_every and first_step == 0:
+        _look(evaluation, training, 0)
+    for step, parts in training.feed.from_step(first_step, steps):
+        rates = training.rates(step)
+        loss = training.step(parts, rates)
+        done = step + 1
+        log.step(done, loss, lr=rates.lr, momentum=rates.momentum)
 
-            with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-                loss = model.loss(signal_BLS.to(device), mask.visible, mask.hidden, path_scale)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            model.update_teacher(momentum)
-
-            log.step(step + 1, loss, lr=lr, momentum=momentum)
-            if stopped or log.checkpoint_is_due() or step + 1 == steps:
-                save(run, model, optimizer, step + 1, log.state())
-            if stopped:
-                run.write_info(status="stopped")
-                return Outcome(run.path, step + 1, steps, stopped[0])
-    save_model(
-        run.path / "model",
-        {"teacher": model.teacher, "student": model.student},
-        seed=recipe.seed,
-        steps=steps,
-        stores=[store["path"] for store in run.info["stores"]],
-    )
-    shutil.copyfile(run.path / SEEN, run.path / "model" / SEEN)
-    run.write_info(status="finished", finished=now())
+        is_best = collapsed = False
+        if look_every and (done % look_every == 0 or done == steps):
+            is_best, collapsed = _look(evaluation, training, done)
+        kept = [BEST] * is_best + [f"step-{done:08d}.pt"] * (keep_every is not None and done % keep_every == 0)
+        stop, due = processes.agree(bool(stopped), log.checkpoint_is_due())
+        if stop or due or kept or collapsed or done == steps:
+            _save(run, training, done, log, kept)
+        if done < steps and (stop or collapsed):
+            log.status = "stopped"
+            if processes.is_first:
+                run.write_info(status="collapsed" if collapsed else "stopped")
+                renew_report(run.path)
+            return Outcome(run.path, done, steps, (stopped or [signal.SIGTERM])[0] if stop else None, collapsed)
+    _finish(run, training)
     return Outcome(run.path, steps, steps)
 
 
@@ -154,113 +132,121 @@ def new_run_path() -> Path:
     return Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
-def describe_device(device: torch.device) -> str:
-    """What trained: the GPU's name, or the processor and the number of threads."""
+def describe_device(processes: Processes) -> str:
+    """What trained: the GPU's name, or the processor and the number of threads; and how many processes."""
+    device = processes.device
     if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+        name = f"{device.type} ({torch.cuda.get_device_name(device)})"
+    else:
+        name = f"{device} ({platform.processor() or platform.machine()}, {torch.get_num_threads()} threads)"
+    return name if processes.count == 1 else f"{processes.count} x {name}"
 
 
-def training_rows(store: Store, config: DataConfig) -> np.ndarray:
-    """Rows of a store that may be trained on: those of no split, or of `train`; all if `include_held_out`."""
-    if config.include_held_out:
-        return np.arange(len(store))
-    held_out = pc.is_in(store.column("split").cast(pa.string()), pa.array(["validation", "test"]))
-    return np.flatnonzero(~held_out.to_numpy())
-
-
-def make_optimizer(model: JEPA, recipe: TrainingConfig) -> AdamW:
-    """AdamW over student and predictor; biases and other 1-D weights do not decay."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=True)
-
-
-def save(run: Run, model: JEPA, optimizer: AdamW, step: int, log_state: dict[str, Any]) -> None:
-    """Everything needed to go on after `step` steps."""
-    run.save(
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "step": step,
-            "description": describe_model(model.student) | {"seed": run.config.training.seed},
-            **log_state,
-        }
-    )
-    run.write_info(steps_done=step, seconds=round(log_state["seconds"], 1))
-
-
-def restore(run: Run, model: JEPA, optimizer: AdamW) -> int:
-    """Bring back the last checkpoint of the run, if there is one; the step to go on with."""
+def _open_run(
+    path: Path, training: Training, sources: Sources, probe: OnlineProbe | None, *, resume: bool, command: str
+) -> tuple[Run, int]:
+    """The run folder, made or gone on with by the first process, and the step with which to go on."""
+    processes, run = training.processes, None
+    if processes.is_first:
+        student = training.objective.student
+        run = Run.open(
+            path,
+            training.config,
+            resume=resume,
+            command=command,
+            device=describe_device(processes),
+            steps=training.steps,
+            parameters=sum(weight.numel() for weight in student.parameters()),
+            attention=training.attention,
+            example=sources.example() | _example_mask(training),
+            mask_coverage=_coverage(training),
+            probe=None if probe is None else describe_probe(probe),
+            **sources.describe(),
+        )
+        write_seen(run.path / SEEN, list(sources.used()))
+    info, file = processes.from_first((run.info, run.checkpoint_file) if run else None)
+    if run is None:
+        run = Run(path, training.config, info)
+        run.checkpoint_file, run.checkpoint = file, None if file is None else read_checkpoint(file)
     if run.checkpoint is None:
-        return 0
-    try:
-        model.load_state_dict(run.checkpoint["model"])
-        optimizer.load_state_dict(run.checkpoint["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise CheckpointError(f"{run.last_checkpoint} does not fit the model of {run.path}: {error}") from error
-    return int(run.checkpoint["step"])
+        return run, 0
+    assert run.checkpoint_file is not None
+    restore_state(training.objective, training.optimizer, run.checkpoint, run.checkpoint_file)
+    return run, int(run.checkpoint["step"])
 
 
-@contextmanager
-def stop_signal() -> Iterator[list[int]]:
-    """A list that is empty until SIGINT or SIGTERM arrives; a second one interrupts at once."""
-    received: list[int] = []
-
-    def receive(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # signals can be caught in the main thread only
-        return
-    before = {number: signal.signal(number, receive) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _look(evaluation: Evaluation | None, training: Training, step: int) -> tuple[bool, bool]:
+    """Evaluate in the first process: has the online probe never been better, and is the run to stop?"""
+    objective, found = training.objective, (False, False)
+    encoder = probed = training.whole(objective.encoder)
+    if training.config.run.probe_encoder == "student" and objective.teacher is not None:
+        probed = training.whole(objective.student)
+    if evaluation is not None:
+        is_best = evaluation.look(encoder, probed, step)
+        found = is_best, training.config.run.stop_on_collapse and bool(evaluation.alarms)
+    return training.processes.from_first(found)
 
 
-def _describe_store(store: Store, rows: np.ndarray) -> dict[str, Any]:
-    return {
-        "path": str(store.path.resolve()),
-        "dataset": store.info["dataset"],
-        "records": len(store),
-        "trained_on": len(rows),
-        "checksum": store.info["checksums"][SIGNALS],
-        "rows_checksum": hashlib.sha256(store.info["checksums"][SIGNALS].encode() + rows.tobytes()).hexdigest(),
-        "account": store.info["account"],
-    }
+def _save(run: Run, training: Training, step: int, log: Log, also: list[str]) -> None:
+    """Everything needed to go on after `step` steps."""
+    kept = log.state()
+    state = whole_state(training.objective, training.optimizer)
+    if training.processes.is_first:
+        description = describe_model(training.objective.student) | {"seed": training.config.training.seed}
+        save_last(run.path / CHECKPOINTS, {**state, "step": step, "description": description, **kept}, also=also)
+        run.write_info(steps_done=step, seconds=round(kept["seconds"], 1))
 
 
-def _describe_sources(batches: Batches, gains: dict[str, float]) -> dict[str, Any]:
-    """How often each source is drawn and how large its ECGs are; the user is told where they differ in scale."""
-    drawn = batches.draws_per_epoch()
-    used = [k for k, store in enumerate(batches.stores) if drawn[store.info["dataset"]]]
-    amplitudes_mv = measure_amplitudes([batches.stores[k] for k in used], [batches.rows[k] for k in used], gains)
-    warnings = amplitude_warnings(amplitudes_mv, gains)
-    for warning in warnings:
-        _log.warning("warning: %s", warning)
-    rounded = {source: round(found_mv, 4) for source, found_mv in amplitudes_mv.items()}
-    return {"draws_per_epoch": drawn, "amplitudes": rounded, "warnings": warnings}
+def _finish(run: Run, training: Training) -> None:
+    """Leave the networks as a model folder."""
+    objective, config = training.objective, training.config
+    networks = {"student": objective.student} | ({"teacher": objective.teacher} if objective.teacher else {})
+    encoders = {name: training.whole(network) for name, network in networks.items()}
+    if training.processes.is_first:
+        stores = [store["path"] for store in run.info["stores"]]
+        save_model(run.path / "model", encoders, seed=config.training.seed, steps=training.steps, stores=stores)
+        shutil.copyfile(run.path / SEEN, run.path / "model" / SEEN)
+        run.write_info(status="finished", finished=now())
+        renew_report(run.path)
 
 
-def _example(batches: Batches, config: Config, patches: int) -> dict[str, Any]:
-    """The first ECG that may be drawn and the mask of the first step, for the picture of the report."""
-    mask = draw_mask(config.mask, patches, generator_of(config.training.seed, 0, _MASK))
-    drawn = batches.draws_per_epoch()
-    stores = zip(batches.stores, batches.rows, strict=True)
-    store, rows = next((store, rows) for store, rows in stores if len(rows) and drawn[store.info["dataset"]])
-    return {
-        "store": str(store.path.resolve()),
-        "row": int(rows[0]),
-        "record": store.column("record")[int(rows[0])].as_py(),
-        "gain": config.data.gains.get(store.info["dataset"], 1.0),
-        "hidden_patches": mask.hidden[0].tolist(),
-        "patch_seconds": config.model.patch_samples / store.contract.sampling_rate_hz,
-    }
+def _failed(run: Run, training: Training, error: NotFiniteError) -> RunError:
+    """Keep the batch on which the loss was no number."""
+    file = run.path / f"not-finite-step-{error.step + 1:08d}.npz"
+    if training.processes.is_first:
+        masks, batches = training.feed.masks(error.step), training.feed.batches
+        stores, records = zip(*batches.records(error.step), strict=True)
+        with atomic_path(file) as temporary:
+            np.savez(
+                temporary,
+                signal_mv=batches.batch(error.step).numpy(),
+                visible_patches=masks.visible_KBV.numpy(),
+                hidden_patches=masks.hidden_KBH.numpy(),
+                store=np.array(stores),
+                record=np.array(records),
+            )
+        run.write_info(status="failed")
+        renew_report(run.path)
+    return RunError(
+        f"{error}; its batch is in {file}, the checkpoint before it is kept in {run.path}. If the signals are sound, "
+        "begin another run with a lower learning rate, or --precision fp32"
+    )
+
+
+def periods(training: Training, steps_per_epoch: int) -> tuple[int | None, int | None]:
+    """Steps between looks at the representation, and between checkpoints that are kept for good."""
+    run = training.config.run
+    looks, keeps = run.evaluate_epochs, run.keep_epochs
+    look_every = max(1, training.steps // 10 if looks is None else round(looks * steps_per_epoch))
+    return None if looks == 0 else look_every, None if keeps is None else max(1, round(keeps * steps_per_epoch))
+
+
+def _example_mask(training: Training) -> dict[str, Any]:
+    patch_samples, contract = training.config.model.patch_samples, training.objective.student.contract
+    hidden_patches = training.feed.masks(0).hidden_KBH[0, 0].tolist()
+    return {"hidden_patches": hidden_patches, "patch_seconds": patch_samples / contract.sampling_rate_hz}
+
+
+def _coverage(training: Training) -> list[float]:
+    config, patches = training.config, training.objective.student.patches
+    return [round(share, 4) for share in mask_coverage(config.mask, patches, reference=config.training.reference)]

@@ -2,33 +2,27 @@
 
 runs/NAME/config.toml            all settings; `--config` takes it back
           run.json               command, versions, stores with their accounts, status
-          metrics.csv            one row every `run.log_every` steps
-          checkpoints/last.pt    everything needed to go on, written atomically
+          metrics.csv, .jsonl    one row every `run.log_every` steps
+          evaluations.csv        one row for each look at the representation
+          checkpoints/           see `checkpoints`
           model/                 the result, see `ecgjepa.checkpoint`
 """
 
 import json
 import platform
-import shutil
-import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from tqdm import tqdm
-
 import ecgjepa
-from ecgjepa.checkpoint import CheckpointError, load_pickle
 from ecgjepa.config import Config, load_config, to_toml
 from ecgjepa.errors import RunError
-from ecgjepa.files import atomic_path, write_json, write_text
+from ecgjepa.files import write_json, write_text
+from ecgjepa.train.checkpoints import CHECKPOINTS, clear_unfinished, read_last
 
-CHECKPOINT = {"model", "optimizer", "step", "seconds", "losses", "description"}
-LAST = "last.pt"
-METRICS = ("step", "epoch", "loss", "lr", "momentum", "records_per_s", "seconds")
+METRICS, METRICS_JSON, EVALUATIONS = "metrics.csv", "metrics.jsonl", "evaluations.csv"
 
 
 class Run:
@@ -38,11 +32,14 @@ class Run:
         path: the folder.
         config: the settings.
         info: what `run.json` says.
-        checkpoint: the last checkpoint if the run goes on, else None.
+        checkpoint: the last whole checkpoint if the run goes on, else None.
+        checkpoint_file: where it lies.
     """
 
-    def __init__(self, path: Path, config: Config, info: dict[str, Any], checkpoint: dict[str, Any] | None) -> None:
-        self.path, self.config, self.info, self.checkpoint = path, config, info, checkpoint
+    def __init__(self, path: Path, config: Config, info: dict[str, Any]) -> None:
+        self.path, self.config, self.info = path, config, info
+        self.checkpoint: dict[str, Any] | None = None
+        self.checkpoint_file: Path | None = None
 
     @classmethod
     def open(cls, path: Path, config: Config, *, resume: bool, **info: Any) -> "Run":
@@ -63,139 +60,102 @@ class Run:
                 raise FileExistsError(f"{path} is not empty and holds no run")
             path.mkdir(parents=True, exist_ok=True)
             write_text(path / "config.toml", to_toml(config))
-            run = cls(path, config, {"started": now(), "status": "running", **info}, None)
+            run = cls(path, config, {"started": now(), "status": "running", **info})
             run.write_info()
             return run
         if not resume:
             raise FileExistsError(f"{path} holds a run already; --resume goes on with it")
+        began = read_info(path)
         try:
-            began = json.loads((path / "run.json").read_text(encoding="utf-8"))
             _check_same(path, config, began, info)
-        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (KeyError, TypeError) as error:
             raise RunError(f"{path / 'run.json'} is not that of a run: {error!r}") from error
-        for left in path.glob(f"checkpoints/.{LAST}.*"):
-            left.unlink()  # by a process that was killed while it wrote
-        run = cls(path, config, began, None)
-        if run.last_checkpoint.is_file():
-            run.checkpoint = load_pickle(run.last_checkpoint)
-            if not isinstance(run.checkpoint, dict) or not run.checkpoint.keys() >= CHECKPOINT:
-                raise CheckpointError(f"{run.last_checkpoint} is not the checkpoint of a run")
+        clear_unfinished(path)
+        run = cls(path, config, began)
+        if (found := read_last(path / CHECKPOINTS)) is not None:
+            run.checkpoint, run.checkpoint_file = found
         step = run.checkpoint["step"] if run.checkpoint else 0
-        run._drop_metrics_after(step)
+        run._forget_after(step)
         again = {"time": now(), "step": step, **{key: info[key] for key in ("command", "device", "versions")}}
-        run.write_info(status="running", resumed=[*began.get("resumed", []), again], stores=info["stores"])
+        alarms = [alarm for alarm in began.get("alarms", []) if alarm["step"] <= step]
+        resumed = [*began.get("resumed", []), again]
+        run.write_info(status="running", resumed=resumed, stores=info["stores"], alarms=alarms)
         return run
 
-    @property
-    def last_checkpoint(self) -> Path:
-        """Where everything needed to go on is kept."""
-        return self.path / "checkpoints" / LAST
+    def log(self, row: Mapping[str, float]) -> None:
+        """Append a row to `metrics.csv` and `metrics.jsonl`."""
+        self._append(METRICS, row)
+        with (self.path / METRICS_JSON).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(dict(row)) + "\n")
 
-    def save(self, checkpoint: dict[str, Any]) -> None:
-        """Write the last checkpoint; the file is the old or the new one whatever happens."""
-        self.last_checkpoint.parent.mkdir(exist_ok=True)
-        try:
-            with atomic_path(self.last_checkpoint) as file:
-                torch.save(checkpoint, file)
-        except (RuntimeError, OSError) as error:  # torch's writer has no error of its own for a full disk
-            free = shutil.disk_usage(self.path).free
-            raise RunError(
-                f"the checkpoint cannot be written to {self.last_checkpoint} ({free / 1e6:,.0f} MB are free); the one "
-                f"before it is kept, --resume goes on from there: {str(error).partition(chr(10))[0]}"
-            ) from error
+    def log_evaluation(self, row: Mapping[str, float]) -> None:
+        """Append a row to `evaluations.csv`."""
+        self._append(EVALUATIONS, row)
 
-    def log(self, row: dict[str, float]) -> None:
-        """Append a row to `metrics.csv`."""
-        file = self.path / "metrics.csv"
-        header = "" if file.is_file() and file.stat().st_size else ",".join(METRICS) + "\n"
-        with file.open("a", encoding="utf-8") as stream:
-            stream.write(header + ",".join(f"{row[name]:.8g}" for name in METRICS) + "\n")
+    def evaluations(self) -> list[dict[str, float]]:
+        """The rows of `evaluations.csv` so far."""
+        file = self.path / EVALUATIONS
+        if not file.is_file():
+            return []
+        header, *rows = file.read_text(encoding="utf-8").splitlines()
+        names = header.split(",")
+        cells = [dict(zip(names, row.split(","), strict=True)) for row in rows]
+        return [{name: float(value) for name, value in row.items() if value} for row in cells]
 
     def write_info(self, **values: Any) -> None:
         """Update `run.json`."""
         self.info |= values
         write_json(self.path / "run.json", self.info)
 
-    def _drop_metrics_after(self, step: int) -> None:
-        """The steps after the checkpoint are done again, and logged again."""
-        file = self.path / "metrics.csv"
-        if file.is_file() and file.stat().st_size:
-            header, *rows = file.read_text(encoding="utf-8", errors="replace").splitlines()
-            whole = [row for row in rows if row.count(",") == len(METRICS) - 1]
-            kept = [row for row in whole if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) <= step]
-            write_text(file, "\n".join([header, *kept]) + "\n")
+    def _append(self, name: str, row: Mapping[str, float]) -> None:
+        """Add a row to a table; columns that are new begin with empty cells."""
+        file = self.path / name
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+        names = lines[0].split(",") if lines else list(row)
+        if new := [each for each in row if each not in names]:
+            names += new
+            write_text(file, "\n".join([",".join(names), *(line + "," * len(new) for line in lines[1:])]) + "\n")
+        with file.open("a", encoding="utf-8") as stream:
+            header = "" if lines else ",".join(names) + "\n"
+            stream.write(header + ",".join(f"{row[each]:.8g}" if each in row else "" for each in names) + "\n")
+
+    def _forget_after(self, step: int) -> None:
+        """The steps after the checkpoint are done again, and logged again; half a row is what a killed process left."""
+        for name in (METRICS, EVALUATIONS):
+            file = self.path / name
+            if file.is_file():
+                text = file.read_text(encoding="utf-8", errors="replace")
+                lines = [line.rstrip("\n") for line in text.splitlines(keepends=True) if line.endswith("\n")]
+                if not lines:  # not even the names of the columns
+                    file.unlink()
+                    continue
+                header, *rows = lines
+                whole = [row for row in rows if row.count(",") == header.count(",")]
+                kept = [row for row in whole if row.partition(",")[0].isdigit() and int(row.partition(",")[0]) <= step]
+                write_text(file, "\n".join([header, *kept]) + "\n")
+        file = self.path / METRICS_JSON
+        if file.is_file():
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("}\n")]
+            write_text(file, "".join(line for line in whole if json.loads(line)["step"] <= step))
 
 
-class Log:
-    """Follows the steps: progress bar, a row of `metrics.csv` every `run.log_every` steps, the clock of checkpoints."""
+def read_info(path: Path) -> dict[str, Any]:
+    """What `run.json` says; empty where there is no run.
 
-    def __init__(self, run: Run, *, first_step: int, steps: int, steps_per_epoch: int, progress: bool) -> None:
-        self.run, self.steps_per_epoch = run, steps_per_epoch
-        self._bar = tqdm(total=steps, initial=first_step, unit="step", desc="pretrain", disable=not progress)
-        self._before = float(run.checkpoint["seconds"]) if run.checkpoint else 0.0
-        self._losses: list[Tensor] = list(run.checkpoint["losses"]) if run.checkpoint else []
-        self._began = self._saved = self._logged = time.monotonic()
-        self._done = self._logged_at = first_step
-
-    def __enter__(self) -> "Log":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    @property
-    def seconds(self) -> float:
-        """Time of training so far, of the earlier parts of a resumed run too."""
-        return self._before + time.monotonic() - self._began
-
-    def checkpoint_is_due(self) -> bool:
-        """True when the last checkpoint is `run.checkpoint_minutes` old."""
-        return time.monotonic() - self._saved >= 60 * self.run.config.run.checkpoint_minutes
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of the log: time of training, losses that no row holds yet.
-
-        Raises:
-            RunError: one of these losses is not finite, so that no such checkpoint may be written.
-        """
-        self._check()
-        self._saved = time.monotonic()
-        return {"seconds": self.seconds, "losses": [loss.float().cpu() for loss in self._losses]}
-
-    def step(self, done: int, loss: Tensor, *, lr: float, momentum: float) -> None:
-        """Note the loss after `done` steps.
-
-        Raises:
-            RunError: a loss since the last row is not finite; the checkpoint before it is kept.
-        """
-        self._bar.update()
-        self._done = done
-        self._losses.append(loss.detach())
-        if done % self.run.config.run.log_every and done != self._bar.total:
-            return
-        mean = self._check().mean().item()
-        records_per_s = (
-            (done - self._logged_at) * self.run.config.training.batch_size / (time.monotonic() - self._logged)
-        )
-        row = {"step": done, "epoch": done / self.steps_per_epoch, "loss": mean, "lr": lr, "momentum": momentum}
-        self.run.log(row | {"records_per_s": records_per_s, "seconds": self.seconds})
-        self._bar.set_postfix_str(f"loss {mean:.4f}, {records_per_s:.0f} records/s")
-        self._losses, self._logged, self._logged_at = [], time.monotonic(), done
-
-    def _check(self) -> Tensor:
-        """The losses since the last row; here, and nowhere else in the loop, the host waits for the device."""
-        if not self._losses:
-            return torch.zeros(1)
-        device = self._losses[-1].device  # those of a checkpoint lie on the CPU
-        losses = torch.stack([loss.to(device) for loss in self._losses]).float().cpu()
-        if not losses.isfinite().all():
-            first = int(losses.isfinite().logical_not().nonzero()[0])
-            self.run.write_info(status="failed")
-            raise RunError(
-                f"the loss is {losses[first].item():g} at step {self._done - len(losses) + 1 + first}; the checkpoint "
-                f"before it is kept in {self.run.path}. Begin another with a lower learning rate, or --precision fp32"
-            )
-        return losses
+    Raises:
+        RunError: it is damaged.
+    """
+    file = path / "run.json"
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{file} is not that of a run: {error!r}") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{file} is not that of a run: it holds no table")
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,8 @@ from ecgjepa.data.store import Store
 from ecgjepa.evaluate.leaks import LeakError, find_overlap, overlap_warnings
 from ecgjepa.evaluate.targets import Targets, read_targets
 from ecgjepa.signal import PUBLISHED_CONTRACT
-from ecgjepa.train.pretrain import pretrain, training_rows
+from ecgjepa.train.pretrain import pretrain
+from ecgjepa.train.sources import training_rows
 from tests.data.stores import write_store
 from tests.train.test_pretrain import TINY
 

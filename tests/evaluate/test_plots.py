@@ -21,6 +21,7 @@ from ecgjepa.evaluate.plots import (
     segments,
     to_svg,
 )
+from ecgjepa.evaluate.training_plots import coverage_bars, evaluation_panels, measured
 from ecgjepa.leads import LEADS_8
 
 RATE_HZ = 250
@@ -136,6 +137,25 @@ def test_loss_curve_draws_what_is_finite(loss: list[float]) -> None:
     figure = loss_curve(table)
     np.testing.assert_array_equal(line(figure, "loss-line").get_ydata(), [x for x in loss if np.isfinite(x)])
     assert "<svg" in to_svg(figure, "loss", "loss")
+
+
+def test_panels_show_what_was_measured_the_auc_first() -> None:
+    table = pd.DataFrame({"step": [0, 100, 200], "epoch": [0.0, 1, 2], "seconds": [0.0, 5, 10]})
+    table = table.assign(unknown=3.0, rankme_tokens=[9.0, 8, 7], probe_auc=[np.nan, 0.6, 0.7], empty=np.nan)
+    assert measured(table) == ["probe_auc", "rankme_tokens", "unknown"]
+    figure = evaluation_panels(table, alarm_steps=[150])
+    assert [ax.get_title("left") for ax in figure.axes] == ["AUC of the online probe", "RankMe, tokens", "Unknown"]
+    auc = line(figure, "probe_auc-line")
+    assert (list(auc.get_xdata()), list(auc.get_ydata())) == ([100, 200], [0.6, 0.7])
+    assert all(len(ax.lines) == 2 for ax in figure.axes)
+
+
+def test_coverage_has_a_bar_for_each_patch_in_seconds() -> None:
+    shares = np.linspace(0.2, 0.8, 50)
+    [ax] = coverage_bars(list(shares), 0.2).axes
+    np.testing.assert_allclose([bar.get_height() for bar in ax.patches], shares)
+    assert ax.patches[-1].get_x() == pytest.approx(9.8)
+    assert ax.get_ylim() == (0, 1)
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from ecgjepa.evaluate import report
-from ecgjepa.evaluate.report import write_report
+from ecgjepa.evaluate import pages, report_probe, report_training
+from ecgjepa.evaluate.report import renew_report, write_report
+from ecgjepa.evaluate.run_files import ReportError
 from ecgjepa.files import write_json
 from tests.evaluate.run_folders import (
     PROBE,
@@ -35,9 +36,11 @@ def real_figures() -> None:
 def quick_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds; figures are tested by themselves, and on the page of `page`."""
     if "real_figures" not in request.fixturenames:
-        for name in ("project_to_map", "loss_curve", "ecg_paper", "interval_plot", "roc_curves", "embedding_map"):
-            monkeypatch.setattr(report, name, lambda *_, **__: Figure())
-        monkeypatch.setattr(report, "to_svg", lambda *_: "<svg></svg>")
+        for name in ("project_to_map", "interval_plot", "roc_curves", "embedding_map"):
+            monkeypatch.setattr(report_probe, name, lambda *_, **__: Figure())
+        for name in ("loss_curve", "ecg_paper", "evaluation_panels", "coverage_bars"):
+            monkeypatch.setattr(report_training, name, lambda *_, **__: Figure())
+        monkeypatch.setattr(pages, "to_svg", lambda *_: "<svg></svg>")
 
 
 @pytest.fixture
@@ -154,6 +157,88 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
     assert not page.named("svg")
 
 
+def change_info(run_dir: Path, **changes: object) -> None:
+    write_json(run_dir / "run.json", json.loads((run_dir / "run.json").read_text()) | changes)
+
+
+def write_evaluations(run_dir: Path, **columns: list[float]) -> None:
+    step = [0, 100, 200]
+    table = {"step": step, "epoch": step, "seconds": step, "core_seconds": step} | columns
+    pd.DataFrame(table).to_csv(run_dir / "evaluations.csv", index=False)
+
+
+def refreshes(page: Page) -> list[str | None]:
+    return [meta["content"] for meta in page.named("meta") if meta.get("http-equiv") == "refresh"]
+
+
+def test_the_page_loads_itself_again_while_the_run_goes_on_and_not_after(run_dir: Path) -> None:
+    change_info(run_dir, status="running", steps=1000)
+    page = Page(write_report(run_dir))
+    assert refreshes(page) == ["30"]
+    assert "loads itself again every 30 seconds. About 13 min are left." in page.text  # 200 s for 200 steps
+    for status in ("finished", "stopped", "failed"):
+        change_info(run_dir, status=status)
+        page = Page(write_report(run_dir))
+        assert not refreshes(page), status
+        assert "loads itself again" not in page.text
+
+
+def test_what_evaluations_found_is_shown(run_dir: Path) -> None:
+    write_evaluations(run_dir, rankme_pooled=[9, 8, 7], probe_auc=[0.6, 0.7, 0.75])
+    change_info(run_dir, probe={"dataset": "ptbxl", "level": "superdiagnostic"})
+    page = Page(write_report(run_dir))
+    assert "3 evaluations, the last after step 200. The online probe (superdiagnostic)" in page.text
+    assert "RankMe that fall" in page.text
+    assert "alarms" not in page.text
+    assert len(page.named("svg")) == 6
+
+
+def test_alarms_are_said_at_the_top_in_plain_words(run_dir: Path) -> None:
+    write_evaluations(run_dir, record_share=[0.3, 0.2, 0.01])
+    alarm = {"step": 1200, "name": "record_share", "found": 0.01234, "explanation": "Tokens say where, not what."}
+    change_info(run_dir, alarms=[alarm | {"advice": "Warm up longer."}, alarm | {"step": 1300, "found": HOSTILE}])
+    page = Page(write_report(run_dir))
+    said = "Signs of collapse After step 1,200, record share: 0.01234. Tokens say where, not what. Warm up longer."
+    assert page.text.index(said) < page.text.index("What was run")
+    assert f"After step 1,300, record share: {HOSTILE}." in page.text
+    assert "Dashed: alarms." in page.text
+
+
+def test_the_masks_coverage_is_shown_where_the_run_says_it(run_dir: Path) -> None:
+    change_info(run_dir, mask_coverage=[0.5] * 48 + [0.2, 0.8])
+    page = Page(write_report(run_dir))
+    assert "hide 50 % of the patches; least often patch 48 (20 %), most often patch 49 (80 %)" in page.text
+    change_info(run_dir, mask_coverage=[1.5])
+    with pytest.raises(ReportError, match="mask_coverage"):
+        write_report(run_dir)
+
+
+def test_rate_and_processor_time_are_those_of_the_log(run_dir: Path) -> None:
+    table = pd.read_csv(run_dir / "metrics.csv")
+    rate = np.where(np.arange(len(table)) % 2, 100.0, 300.0)
+    table.assign(records_per_s=rate, core_seconds=7200.0).to_csv(run_dir / "metrics.csv", index=False)
+    page = Page(write_report(run_dir))
+    assert "Rate, median of the last rows 200 records/s" in page.text
+    assert "Processor time, all cores 2 h 00 min" in page.text
+
+
+def test_a_page_that_cannot_be_written_ends_no_training(run_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    renew_report(run_dir)
+    assert (run_dir / "report.html").is_file()
+    assert not caplog.records
+    (run_dir / "evaluations.csv").write_text("step,probe_auc\n1,high\n")
+    renew_report(run_dir)
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert f"{run_dir / 'report.html'} is not renewed: {run_dir / 'evaluations.csv'}: could not convert" in warning
+
+
+def test_a_run_of_an_older_version_has_no_evaluations(run_dir: Path) -> None:
+    page = Page(write_report(run_dir))
+    assert "No evaluation has been made while it trained" in page.text
+    assert "Rate, median" not in page.text
+    assert "Signs of collapse" not in page.text
+
+
 def test_an_unfinished_run_and_an_unfinished_probe_say_so(run_dir: Path) -> None:
     info = json.loads((run_dir / "run.json").read_text()) | {"status": "stopped", "finished": None}
     write_json(run_dir / "run.json", info)
@@ -267,7 +352,7 @@ def test_of_many_records_the_map_shows_a_part_and_says_so(tmp_path: Path, monkey
         sizes.append(len(features_RD))
         return features_RD[:, :2]
 
-    monkeypatch.setattr(report, "project_to_map", first_two)
+    monkeypatch.setattr(report_probe, "project_to_map", first_two)
     run_dir = write_run(tmp_path / "run")
     write_probe(run_dir, records=3_500)
     path = write_report(run_dir)

@@ -115,7 +115,7 @@ def test_loss_and_gradients(
 ) -> None:
     visible, hidden = (patches.expand(rows, -1) for patches in visible_and_hidden(golden, mask))
     jepa.zero_grad()
-    loss = jepa.loss(signal_mv_BLS, visible, hidden)
+    loss = jepa(signal_mv_BLS, visible, hidden)
     loss.backward()
     assert loss.item() == pytest.approx(expected["loss"][mask], abs=1e-6, rel=0)
     found = {

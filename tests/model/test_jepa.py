@@ -18,7 +18,7 @@ def jepa(config: ModelConfig, contract: SignalContract, generator: torch.Generat
 
 
 def test_only_student_and_predictor_learn(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
-    jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN).backward()
+    jepa(signal_mv_BLS, VISIBLE, HIDDEN).backward()
     without = {name for name, weights in jepa.named_parameters() if weights.grad is None}
     assert without == {f"teacher.{name}" for name, _ in jepa.teacher.named_parameters()}
     assert not any(weights.requires_grad for weights in jepa.teacher.parameters())
@@ -33,7 +33,7 @@ def test_path_scale_reaches_the_student_and_not_the_teacher(
     path_scale = drop_path_scales(0.9, jepa.student.config.depth, 5, generator)
     for weights in jepa.parameters():
         weights.data.normal_(std=0.5, generator=generator)  # initial weights are too small to tell
-    losses = [jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN, scale) for scale in (None, path_scale)]
+    losses = [jepa(signal_mv_BLS, VISIBLE, HIDDEN, scale) for scale in (None, path_scale)]
     assert torch.equal(*targets)
     assert abs(losses[0] - losses[1]) > 1e-3
 
@@ -66,16 +66,16 @@ def test_teacher_starts_as_the_student_and_follows_it_slowly(jepa: JEPA) -> None
 def test_masks_per_record(jepa: JEPA, signal_mv_BLS: Tensor, generator: torch.Generator) -> None:
     patches = torch.stack([torch.randperm(12, generator=generator) for _ in range(5)])
     visible, hidden = patches[:, :4], patches[:, 4:]
-    together = jepa.loss(signal_mv_BLS, visible, hidden)
+    together = jepa(signal_mv_BLS, visible, hidden)
     rows = [slice(i, i + 1) for i in range(5)]
-    alone = [jepa.loss(signal_mv_BLS[row], visible[row], hidden[row]) for row in rows]
+    alone = [jepa(signal_mv_BLS[row], visible[row], hidden[row]) for row in rows]
     torch.testing.assert_close(together, torch.stack(alone).mean())
 
 
 def test_bfloat16_is_near_float32(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
-    exact = jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN)
+    exact = jepa(signal_mv_BLS, VISIBLE, HIDDEN)
     with torch.autocast("cpu", torch.bfloat16):
-        rounded = jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN)
+        rounded = jepa(signal_mv_BLS, VISIBLE, HIDDEN)
     assert rounded.dtype == torch.float32
     assert rounded.item() == pytest.approx(exact.item(), rel=2e-2)
 
@@ -84,7 +84,7 @@ def test_a_few_steps_lower_the_loss(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
     optimizer = torch.optim.AdamW([weights for weights in jepa.parameters() if weights.requires_grad], lr=1e-2)
     losses = []
     for _ in range(40):
-        loss = jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN)
+        loss = jepa(signal_mv_BLS, VISIBLE, HIDDEN)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -96,12 +96,48 @@ def test_a_few_steps_lower_the_loss(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_compiles_in_one_graph(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
     torch._dynamo.reset()
-    compiled = torch.compile(jepa.loss, backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(signal_mv_BLS, VISIBLE, HIDDEN), jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN))
+    compiled = torch.compile(jepa, backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(signal_mv_BLS, VISIBLE, HIDDEN), jepa(signal_mv_BLS, VISIBLE, HIDDEN))
 
 
 @pytest.mark.gpu
 def test_cuda_computes_what_the_cpu_computes(jepa: JEPA, signal_mv_BLS: Tensor) -> None:
-    expected = jepa.loss(signal_mv_BLS, VISIBLE, HIDDEN).item()
-    found = jepa.cuda().loss(signal_mv_BLS.cuda(), VISIBLE.cuda(), HIDDEN.cuda()).item()
+    expected = jepa(signal_mv_BLS, VISIBLE, HIDDEN).item()
+    found = jepa.cuda()(signal_mv_BLS.cuda(), VISIBLE.cuda(), HIDDEN.cuda()).item()
     assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_centred_target_holds_nothing_of_the_position(config: ModelConfig, contract: SignalContract) -> None:
+    """Its mean over records at every lead and patch is near 0, its mean square near 1."""
+    jepa = JEPA(config, contract, generator=torch.Generator().manual_seed(0), centred=True)
+    signal_mv_BLS = torch.randn(64, len(contract.leads), contract.samples, generator=torch.Generator().manual_seed(1))
+    for _ in range(30):
+        jepa(signal_mv_BLS, VISIBLE, HIDDEN)
+        jepa.update_teacher(1.0)
+    target_BLHD = jepa.target(signal_mv_BLS, HIDDEN)
+    assert target_BLHD.mean(dim=0).abs().max() < 0.05
+    assert target_BLHD.square().mean().item() == pytest.approx(1, abs=0.1)
+    plain_BLHD = JEPA(config, contract, generator=torch.Generator().manual_seed(0)).target(signal_mv_BLS, HIDDEN)
+    assert plain_BLHD.mean(dim=0).square().mean() > 0.3  # as published: a third and more is the position
+
+
+def test_the_centre_does_not_depend_on_how_a_batch_is_divided(
+    config: ModelConfig, contract: SignalContract, signal_mv_BLS: Tensor
+) -> None:
+    one, other = (JEPA(config, contract, generator=torch.Generator().manual_seed(0), centred=True) for _ in range(2))
+    for _ in range(3):
+        one(signal_mv_BLS, VISIBLE, HIDDEN)
+        for part in signal_mv_BLS.split(2):
+            other(part, VISIBLE, HIDDEN)
+        for jepa in (one, other):
+            jepa.update_teacher(1.0)
+    torch.testing.assert_close(dict(one.named_buffers()), dict(other.named_buffers()))
+
+
+def test_masks_of_a_record_share_its_target(jepa: JEPA, signal_mv_BLS: Tensor, generator: torch.Generator) -> None:
+    """Three masks for each of five records, mask by mask, are the mean over the masks alone."""
+    patches = torch.stack([torch.randperm(12, generator=generator) for _ in range(15)])
+    visible, hidden = patches[:, :4], patches[:, 4:]
+    together = jepa(signal_mv_BLS, visible, hidden)
+    alone = [jepa(signal_mv_BLS, visible[row : row + 5], hidden[row : row + 5]) for row in (0, 5, 10)]
+    torch.testing.assert_close(together, torch.stack(alone).mean())

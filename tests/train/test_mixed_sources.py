@@ -18,8 +18,8 @@ from ecgjepa.config import Config, load_config
 from ecgjepa.data.store import Store
 from ecgjepa.errors import RunError
 from ecgjepa.evaluate.report import write_report
-from ecgjepa.train import pretrain as module
 from ecgjepa.train.pretrain import pretrain
+from ecgjepa.train.training import Training
 from tests.data.stores import write_store
 from tests.train.test_pretrain import TINY
 
@@ -90,16 +90,16 @@ def test_a_mixed_run_resumes_to_the_bit_and_refuses_another_mixture(
     stores: list[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mixture = {"data.weights": {"small": 1, "large": 3}, "data.gains": {"large": 0.4}, "training.epochs": 4}
-    config, drawn, draw_mask = config_for(stores, **mixture), [], module.draw_mask
+    config, done, step = config_for(stores, **mixture), [], Training.step
     pretrain(config, tmp_path / "unbroken", progress=False)
 
-    def stops_in_step_13(*args: Any) -> Any:
-        drawn.append(1)
-        if len(drawn) == 14:  # the first is the report's example
+    def stops_in_step_13(self: Training, *args: Any) -> torch.Tensor:
+        done.append(1)
+        if len(done) == 13:
             os.kill(os.getpid(), signal.SIGTERM)
-        return draw_mask(*args)
+        return step(self, *args)
 
-    monkeypatch.setattr(module, "draw_mask", stops_in_step_13)
+    monkeypatch.setattr(Training, "step", stops_in_step_13)
     assert pretrain(config, tmp_path / "broken", progress=False).step == 13
     for changes, message in (
         ({"data.weights": {"small": 1, "large": 2}}, r"data\.weights = .*, now it is .*2\.0"),

@@ -20,13 +20,16 @@ from ecgjepa.data.store import Store
 from ecgjepa.errors import RunError
 from ecgjepa.model.jepa import JEPA
 from ecgjepa.train import pretrain as module
-from ecgjepa.train.pretrain import pretrain, training_rows
+from ecgjepa.train.pretrain import pretrain
+from ecgjepa.train.sources import training_rows
+from ecgjepa.train.training import Training
 from tests.data.stores import write_store
 
 TINY = {
     "model.width": 16, "model.depth": 2, "model.heads": 2, "model.patch_norm": True,
     "model.predictor_width": 8, "model.predictor_depth": 1, "model.predictor_heads": 2,
     "training.batch_size": 3, "training.lr": 1e-3, "training.warmup_epochs": 1, "run.log_every": 5,
+    "run.evaluate_epochs": 0,
 }  # fmt: skip
 
 
@@ -59,16 +62,16 @@ def test_stop_and_resume_equal_an_unbroken_run_to_the_bit(
     unbroken = quiet(config, tmp_path / "unbroken")
     assert (unbroken.step, unbroken.steps) == (60, 60)
 
-    drawn: list[int] = []
-    draw_mask = module.draw_mask
+    step = Training.step
 
-    def stops_in_step_28(*args: Any) -> Any:
-        drawn.append(1)
-        if len(drawn) == 29:  # the first is the report's example
+    def stops_in_step_28(self: Training, parts: Any, rates: Any) -> torch.Tensor:
+        if len(steps) == 27:
             os.kill(os.getpid(), signal.SIGTERM)
-        return draw_mask(*args)
+        steps.append(1)
+        return step(self, parts, rates)
 
-    monkeypatch.setattr(module, "draw_mask", stops_in_step_28)
+    steps: list[int] = []
+    monkeypatch.setattr(Training, "step", stops_in_step_28)
     stopped = quiet(config, tmp_path / "broken")
     assert (stopped.step, stopped.stopped_by) == (28, signal.SIGTERM)
     assert json.loads((tmp_path / "broken" / "run.json").read_text())["status"] == "stopped"
@@ -146,7 +149,7 @@ def test_what_differs_is_refused_by_name(store: Store, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="are others, or in another order"):
         quiet(config_for(other, **{"training.epochs": 1}), tmp_path / "run", resume=True)
     (tmp_path / "run" / "checkpoints" / "last.pt").write_bytes(b"not a checkpoint")
-    with pytest.raises(CheckpointError, match=r"last\.pt is not a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"last\.pt is damaged, or is not a checkpoint"):
         quiet(config, tmp_path / "run", resume=True)
     (tmp_path / "run" / "run.json").write_text("{}")
     with pytest.raises(RunError, match=r"run\.json is not that of a run"):
@@ -158,7 +161,7 @@ def test_what_differs_is_refused_by_name(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(JEPA, "loss", lambda self, *_: self.student.patch_embed.weight.sum() * float("nan"))
+    monkeypatch.setattr(JEPA, "forward", lambda self, **_: self.student.patch_embed.weight.sum() * float("nan"))
     with pytest.raises(RunError, match="the loss is nan at step 1"):
         quiet(config_for(store, **{"training.epochs": 1}), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
@@ -168,13 +171,13 @@ def test_a_checkpoint_never_holds_what_a_loss_that_is_not_finite_left(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss is looked at before every checkpoint, not only when a row is due."""
-    loss, calls = JEPA.loss, []
+    forward, calls = JEPA.forward, []
 
-    def breaks_in_step_8(self: JEPA, *arguments: Any) -> torch.Tensor:
+    def breaks_in_step_8(self: JEPA, **arguments: Any) -> torch.Tensor:
         calls.append(1)
-        return loss(self, *arguments) * (float("nan") if len(calls) == 8 else 1)
+        return forward(self, **arguments) * (float("nan") if len(calls) == 8 else 1)
 
-    monkeypatch.setattr(JEPA, "loss", breaks_in_step_8)
+    monkeypatch.setattr(JEPA, "forward", breaks_in_step_8)
     rarely = {"training.epochs": 4, "run.log_every": 100, "run.checkpoint_minutes": 1e-9}
     with pytest.raises(RunError, match="the loss is nan at step 8"):
         quiet(config_for(store, **rarely), tmp_path / "run")

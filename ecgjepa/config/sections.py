@@ -1,26 +1,33 @@
-"""All settings of pretraining: frozen, typed, strict. A TOML file plus flags; an unknown key is an error.
+"""The sections of the settings.
 
-The defaults are the published recipe (arXiv:2410.08559) with random masks. Settings that change the *result* stand in
-`model`, `mask`, `training` and `data`; those that change only where and how fast it runs stand in `run`.
+Settings that change the *result* stand in `model`, `mask`, `training` and `data`; those that change only where, how
+fast and how closely watched it runs stand in `run`.
 """
 
-import difflib
-import json
-import re
-import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
-
-
-class ConfigError(ValueError):
-    """A setting that is unknown, of the wrong type or out of range; the message names it."""
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# Named sizes: `size = "small"` in [model], or --size; `base` is the published one.
+SIZES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "width": 128, "depth": 4, "heads": 4,
+        "predictor_width": 64, "predictor_depth": 2, "predictor_heads": 4,
+    },
+    "small": {
+        "width": 384, "depth": 8, "heads": 8,
+        "predictor_width": 192, "predictor_depth": 4, "predictor_heads": 6,
+    },
+    "base": {
+        "width": 768, "depth": 12, "heads": 16,
+        "predictor_width": 384, "predictor_depth": 6, "predictor_heads": 12,
+    },
+}  # fmt: skip
 
 
 class ModelConfig(Section):
@@ -38,6 +45,16 @@ class ModelConfig(Section):
     predictor_width: int = Field(384, ge=8, description="width of the predictor's tokens")
     predictor_depth: int = Field(6, ge=1, description="blocks of the predictor")
     predictor_heads: int = Field(12, ge=1, description="attention heads of the predictor")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_named_size(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "size" not in values:
+            return values
+        size = values["size"]
+        if size not in SIZES:
+            raise ValueError(f"size must be one of {', '.join(SIZES)}")
+        return SIZES[size] | {name: value for name, value in values.items() if name != "size"}
 
     @model_validator(mode="after")
     def _divisible(self) -> "ModelConfig":
@@ -60,6 +77,10 @@ class MaskConfig(Section):
         None, description="least and largest share hidden (by each block); 0.6 0.7 for random, 0.175 0.225 for block"
     )
     blocks: int = Field(4, ge=1, description="blocks of a block mask; they may overlap")
+    scope: Literal["batch", "record"] = Field(
+        "batch", description="one mask for all records of a batch, or one for each; the number hidden is the batch's"
+    )
+    masks_per_record: int = Field(1, ge=1, description="masks of a record in one step; the teacher looks at it once")
 
     @model_validator(mode="after")
     def _ordered(self) -> "MaskConfig":
@@ -77,6 +98,15 @@ class MaskConfig(Section):
 class TrainingConfig(Section):
     """The recipe (arXiv:2410.08559, section 4.1, and its released code)."""
 
+    objective: Literal["jepa", "mae", "sigreg"] = Field(
+        "jepa", description="what is learned: latent prediction with a teacher, of the waveform, or with SIGReg"
+    )
+    target: Literal["published", "centred"] = Field(
+        "published", description="the teacher's features, or what in them is not the same in all records"
+    )
+    reference: bool = Field(
+        False, description="the released code's own ways: the teacher drops paths, the last patch is never in a block"
+    )
     epochs: int = Field(100, ge=1, description="passes over the records")
     batch_size: int = Field(128, ge=1, description="records of one step")
     lr: float = Field(2.5e-5, gt=0, description="peak learning rate")
@@ -87,6 +117,7 @@ class TrainingConfig(Section):
     momentum: tuple[float, float] = Field((0.996, 1.0), description="teacher momentum at the first and the last step")
     seed: int = Field(0, ge=0, description="of weights, order, masks and drop-path")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="of the matrix products (autocast)")
+    sigreg_weight: float = Field(0.05, gt=0, lt=1, description="share of SIGReg in the loss of that objective")
 
     @model_validator(mode="after")
     def _possible(self) -> "TrainingConfig":
@@ -125,11 +156,33 @@ class DataConfig(Section):
 
 
 class RunConfig(Section):
-    """Where and how; nothing here changes the result beyond the order of floating-point sums."""
+    """Where, how fast and how closely watched; nothing here changes the result beyond the order of sums."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:1, ...")
+    micro_batch: int | None = Field(
+        None, ge=1, description="records of one forward pass on a device; gradients of a batch are accumulated"
+    )
+    compile: Literal["auto", "on", "off"] = Field("auto", description="torch.compile; auto: where there is a GPU")
+    attention: Literal["auto", "factorised", "dense"] = Field(
+        "auto", description="how attention is computed; auto: the faster form on this device"
+    )
+    activation_checkpointing: bool = Field(
+        False, description="compute each block again in the backward pass: less memory, a quarter more time"
+    )
+    shard: bool = Field(False, description="split weights and optimizer over the processes (FSDP), for large models")
     log_every: int = Field(20, ge=1, description="steps between rows of metrics.csv")
     checkpoint_minutes: float = Field(10.0, gt=0, description="minutes between checkpoints")
+    keep_epochs: float | None = Field(None, gt=0, description="epochs between checkpoints that are kept for good")
+    evaluate_epochs: float | None = Field(
+        None, ge=0, description="epochs between looks at the representation; a tenth of the run if not given, 0: never"
+    )
+    probe_store: str | None = Field(None, description="labelled store for the online probe; its test split is not read")
+    probe_level: str | None = Field(None, description="label level of the online probe")
+    probe_encoder: Literal["teacher", "student"] = Field(
+        "teacher", description="network of the online probe; the student is ahead of the teacher in short runs"
+    )
+    stop_on_collapse: bool = Field(False, description="end the run at the first alarm")
+    trackers: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field((), description="where else to log")
 
 
 class Config(Section):
@@ -141,73 +194,16 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     run: RunConfig = RunConfig()
 
-
-def load_config(path: Path | str | None = None, overrides: dict[str, Any] | None = None) -> Config:
-    """Read a TOML file and lay flags over it.
-
-    Args:
-        path: file with the sections of `Config`; the published recipe if None.
-        overrides: values by dotted key, such as `{"training.lr": 1e-4}`; None leaves the file's value, a table such as
-            that of the weights is laid over it name by name.
-
-    Raises:
-        ConfigError: no such file, not TOML, an unknown key (the nearest known one is named), or a value out of range.
-    """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is not a TOML file: {error}") from error
-    for key, value in (overrides or {}).items():
-        if value is not None:
-            section, _, name = key.partition(".")
-            if not isinstance(values.get(section, {}), dict):
-                raise ConfigError(f"{path}: {section} must be a section, found {values[section]!r}")
-            before = values.get(section, {})
-            if isinstance(value, dict) and isinstance(before.get(name), dict):
-                value = {**before[name], **value}
-            values[section] = {**before, name: value}
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{path or 'config'}: {_explain(item)}" for item in error.errors())) from None
-
-
-def settings() -> dict[str, FieldInfo]:
-    """Every setting by its dotted key, `section.name`."""
-    return {
-        f"{section}.{name}": field
-        for section, default in Config()
-        for name, field in type(default).model_fields.items()
-    }
-
-
-def to_toml(config: Config) -> str:
-    """The configuration as a TOML file that `load_config` reads back to an equal one."""
-    lines: list[str] = []
-    for name, section in config.model_dump(mode="json", exclude_none=True).items():
-        tables = {f"{name}.{key}": value for key, value in section.items() if isinstance(value, dict) and value}
-        values = {key: value for key, value in section.items() if not isinstance(value, dict)}
-        for title, content in {name: values, **tables}.items():
-            lines += [
-                f"[{title}]",
-                *(f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}" for key, value in content.items()),
-                "",
-            ]
-    return "\n".join(lines)
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
-
-
-def _explain(item: Any) -> str:
-    key = ".".join(str(part) for part in item["loc"])
-    if item["type"] != "extra_forbidden":
-        return f"{key}: {item['msg'].removeprefix('Value error, ')}, found {item['input']!r}"
-    known = {name.rpartition(".")[2]: name for name in (*Config.model_fields, *settings())}
-    near = difflib.get_close_matches(key.rpartition(".")[2], known, n=1, cutoff=0.4)
-    return f"unknown key {key!r}" + (f", did you mean {known[near[0]]!r}?" if near else "")
+    @model_validator(mode="after")
+    def _agree(self) -> "Config":
+        if self.training.reference:
+            for wrong, what in (
+                (self.training.objective != "jepa", "training.objective must be jepa"),
+                (self.training.target != "published", "training.target must be published"),
+                (self.mask.scope != "batch", "mask.scope must be batch"),
+                (self.mask.masks_per_record != 1, "mask.masks_per_record must be 1"),
+                (self.model.patch_norm, "model.patch_norm must be false"),
+            ):
+                if wrong:
+                    raise ValueError(f"with training.reference, {what}")
+        return self
