@@ -70,7 +70,9 @@ class Training:
         """
         run, device, contract = config.run, processes.device, sources.contract
         if attention is None and processes.is_first:
-            attention = run.attention if run.attention != "auto" else choose_attention(device, config.model)
+            attention = run.attention if run.attention != "auto" else None
+            compiled = _compiles(config, device)
+            attention = attention or choose_attention(device, config.model, contract=contract, compiled=compiled)
         attention = processes.from_first(attention)
         assert attention is not None
         objective = build_objective(config, contract, attention).to(device)
