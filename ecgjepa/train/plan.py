@@ -129,7 +129,8 @@ def make_plan(config: Config, out: Path, *, budget_s: float = BUDGET_S) -> Plan 
                 f"{device} has too little memory for {training.feed.batches.batch_size // processes.count} records at "
                 "once: lower --micro-batch, or take --activation-checkpointing; the batch stays what it is"
             ) from error
-        look_again(training, sources, probe)
+        if config.run.evaluate_epochs != 0:
+            look_again(training, sources, probe)
         memory = peak_memory_bytes(device)
         flop = count_flop(config, sources.contract, costs.visible)
         tokens = config.training.batch_size * len(sources.contract.leads) * training.objective.student.patches

@@ -32,8 +32,8 @@ def describe(plan: Plan) -> str:
                      f"{plan.utilisation:.0%} of that rate by {clock}"),
         (),
         ("extrapolated", ""),
-        ("training", f"{_time(plan.training)}; {plan.checkpoints} checkpoints among it"),
-        ("evaluations", f"{_time(plan.looking)}; {plan.evaluations} of them"),
+        ("training", f"{_time(plan.training)}; checkpoints among it: {plan.checkpoints}"),
+        ("evaluations", f"{_time(plan.looking)}; looks at the representation: {plan.evaluations}"),
         ("in all", _time(plan.together)),
         ("disk",
          f"{_size(plan.disk_bytes)}: checkpoints (last, previous, best, {plan.kept} kept, room for one more), "

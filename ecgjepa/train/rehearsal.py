@@ -37,7 +37,7 @@ class Rehearsal:
     """Time and bytes.
 
     Attributes:
-        evaluation: one look at the representation with its report.
+        evaluation: one look at the representation with its report; nothing where the run takes none.
         is_whole: all of its records were looked at; else it is scaled up from some, and the fit of the probe left out.
         checkpoint: writing one.
         checkpoint_bytes: of its file.
@@ -74,8 +74,11 @@ def rehearse(training: Training, sources: Sources, probe: OnlineProbe | None, pa
     if not training.processes.is_first:
         return None
 
-    signals_mv = torch.from_numpy(sources.watched_mv())
-    measures, looking, is_whole = _look(encoder, probed, signals_mv, probe, device)
+    looks, evaluation, is_whole = config.run.evaluate_epochs != 0, Cost(0.0, 0.0), True
+    measures: dict[str, float] = {}
+    if looks:
+        signals_mv = torch.from_numpy(sources.watched_mv())
+        measures, evaluation, is_whole = _look(encoder, probed, signals_mv, probe, device)
     with tempfile.TemporaryDirectory(prefix=".plan-", dir=parent) as name:
         path, cpu = Path(name), torch.device("cpu")
         free, size = shutil.disk_usage(path).free, _bytes_of(states[0])
@@ -86,11 +89,12 @@ def rehearse(training: Training, sources: Sources, probe: OnlineProbe | None, pa
         writing = timed(lambda: save_last(path / CHECKPOINTS, {**checkpoint, "description": description}, also=[]), cpu)
         save_model(path / "model", encoders)
         run = _run_folder(path / "run", training, sources, probe, measures)
-        renew_report(run)  # fonts and the like are looked for once
-        reporting = timed(lambda: renew_report(run), cpu)
+        if looks:
+            renew_report(run)  # fonts and the like are looked for once
+            evaluation = evaluation.plus(timed(lambda: renew_report(run), cpu))
         row_bytes = sum((run / each).stat().st_size for each in (METRICS, METRICS_JSON)) // ROWS
         return Rehearsal(
-            evaluation=looking.plus(reporting),
+            evaluation=evaluation,
             is_whole=is_whole,
             checkpoint=gathering.plus(writing),
             checkpoint_bytes=_size(path / CHECKPOINTS),

@@ -109,15 +109,19 @@ class Run:
 
     def _append(self, name: str, row: Mapping[str, float]) -> None:
         """Add a row to a table; columns that are new begin with empty cells."""
-        file = self.path / name
-        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-        names = lines[0].split(",") if lines else list(row)
-        if new := [each for each in row if each not in names]:
-            names += new
-            write_text(file, "\n".join([",".join(names), *(line + "," * len(new) for line in lines[1:])]) + "\n")
+        with (file := self.path / name).open("a+", encoding="utf-8") as stream:
+            stream.seek(0)
+            names = stream.readline().strip().split(",")
+            if names == [""]:
+                names = list(row)
+                stream.write(",".join(names) + "\n")
+            elif new := [each for each in row if each not in names]:
+                names += new
+                write_text(
+                    file, "\n".join([",".join(names), *(line.strip() + "," * len(new) for line in stream)]) + "\n"
+                )
         with file.open("a", encoding="utf-8") as stream:
-            header = "" if lines else ",".join(names) + "\n"
-            stream.write(header + ",".join(f"{row[each]:.8g}" if each in row else "" for each in names) + "\n")
+            stream.write(",".join(f"{row[each]:.8g}" if each in row else "" for each in names) + "\n")
 
     def _forget_after(self, step: int) -> None:
         """The steps after the checkpoint are done again, and logged again; half a row is what a killed process left."""
