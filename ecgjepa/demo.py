@@ -23,6 +23,8 @@ SETTINGS = {
     "model.predictor_width": 48,
     "model.predictor_depth": 2,
     "model.predictor_heads": 4,
+    "mask.scope": "record",
+    "training.target": "centred",
     "training.epochs": 20,
     "training.batch_size": 32,
     "training.lr": 1e-3,
