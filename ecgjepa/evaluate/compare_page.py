@@ -107,6 +107,8 @@ def describe_reach(reach: Reach, cost: Cost) -> str:
     reached = [step for step in reach.seed_steps if step is not None]
     if reach.step is None or reach.cost is None:
         sentence = f"{reach.label} does not reach {best}"
+    elif reach.step == 0:
+        sentence = f"{reach.label} is at or above {best}, before its first step: that says nothing of its pretraining"
     else:
         part = 100 * reach.step / reach.steps
         sentence = f"{reach.label} reaches {best}, at step {reach.step:,} = {part:.0f} % of its {reach.steps:,} steps"

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ecgjepa.cli import main
-from ecgjepa.evaluate.compare import check_comparable, find_reach, group_runs, read_run
+from ecgjepa.evaluate.compare import Reach, check_comparable, find_reach, group_runs, read_run
 from ecgjepa.evaluate.compare_page import arm_table, describe_reach, format_cost
 from ecgjepa.evaluate.cost_curves import cost_curves, published_points
 from ecgjepa.evaluate.run_files import ReportError
@@ -244,3 +244,10 @@ def test_the_table_counts_in_the_unit_of_the_cost(runs: list[Path]) -> None:
     assert [row[3] for row in rows] == ["400", "400"]
     assert arm_table(arms, "records")[1][0][4] == "12,800"
     assert [format_cost(value) for value in (0.12345, 12.345, 1234.5)] == ["0.123", "12.3", "1,234"]
+
+
+def test_who_starts_above_the_goal_is_not_said_to_have_learned_it() -> None:
+    reach = Reach("ours", "published", 0.61, 154, 0.006, 0, 0.0, 1536, [0, 0, 0])
+    said = describe_reach(reach, "core-hours")
+    assert "ours is at or above 0.6100" in said
+    assert "says nothing of its pretraining; 3 of its 3 seeds do, all at step 0." in said
