@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	$(BIN)/ecgjepa demo --out demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

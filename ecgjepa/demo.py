@@ -45,9 +45,9 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
         FileExistsError: `out` is not empty, and `overwrite` is False or it holds no demo.
     """
     from ecgjepa.checkpoint import SEEN, load_encoder, random_twin
-    from ecgjepa.evaluate.probe import run_probe
+    from ecgjepa.evaluate.probe import Conditions, run_probe
     from ecgjepa.evaluate.report import write_report
-    from ecgjepa.evaluate.result import format_table
+    from ecgjepa.evaluate.result_table import format_table
     from ecgjepa.train.pretrain import pretrain
 
     run = out / "runs" / "demo"
@@ -79,13 +79,13 @@ def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:
         encoder,
         random_twin(encoder, seed),
         level=LEVEL,
+        conditions=Conditions(seed=seed),
         encoder_name="teacher",
-        seed=seed,
         command=command,
         seen=Seen.read(run / SEEN),
     )
     result.save(run / "probes" / result.name)
-    click.echo(format_table(result))
+    click.echo(format_table(result.summary))
 
     report = write_report(run, out / "report.html")
     click.echo(f"5/5  Report: {report}   ({time.monotonic() - began:.0f} s in all)")

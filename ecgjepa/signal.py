@@ -10,6 +10,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from ecgjepa.errors import RefusedRecordError
+from ecgjepa.filtering import Filter, check_filter
 from ecgjepa.leads import LEADS_8, LEADS_12
 from ecgjepa.resampling import Resampling
 
@@ -22,9 +23,10 @@ MAX_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class SignalContract:
-    """What a model expects of its input: leads by name, sampling rate, duration, mV, and how to resample.
+    """What a model expects of its input: leads by name, sampling rate, duration, mV, how to resample and to filter.
 
-    No filter and no normalisation is applied (arXiv:2410.08559, section 4.1).
+    No filter is applied in pretraining, and no normalisation ever (arXiv:2410.08559, section 4.1). A fine-tuned encoder
+    may ask for a filter, see `ecgjepa.filtering`.
     """
 
     leads: tuple[str, ...] = LEADS_8
@@ -32,6 +34,7 @@ class SignalContract:
     seconds: float = 10.0
     unit: Literal["mV"] = "mV"
     resampling: Resampling = "polyphase"
+    filter: Filter = "none"
 
     def __post_init__(self) -> None:
         unknown = [lead for lead in self.leads if lead not in LEADS_12]
@@ -41,6 +44,7 @@ class SignalContract:
             raise ValueError(f"contract: unit must be 'mV', found {self.unit!r}")
         if self.resampling not in get_args(Resampling):
             raise ValueError(f"contract: resampling must be one of {get_args(Resampling)}, found {self.resampling!r}")
+        check_filter(self.filter, self.sampling_rate_hz)
         possible = self.sampling_rate_hz > 0 and 0 < self.seconds <= MAX_SECONDS
         if not possible or not self._whole_samples():
             raise ValueError(
@@ -58,7 +62,9 @@ class SignalContract:
         return int(self.sampling_rate_hz * self.seconds)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "leads": list(self.leads)}
+        """JSON values. Without a filter there is no key of that name, as in files that are older than it."""
+        values = {**asdict(self), "leads": list(self.leads)}
+        return values if self.filter != "none" else {name: values[name] for name in values if name != "filter"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "SignalContract":

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Float32
 from numpy import ndarray
 
 from ecgjepa.errors import RefusedRecordError
+from ecgjepa.filtering import apply_filter
 from ecgjepa.leads import LIMB_LEADS, canonical_lead
 from ecgjepa.resampling import resample
 from ecgjepa.signal import DEFAULT_CONTRACT, Recording, SignalContract
@@ -43,7 +44,7 @@ class Window:
             missing for a while.
         leads: L names, a part of the contract's, in its order.
         start_s: where the window begins in the recording.
-        changes: what was done, in the words of the account: `resampled`, `cropped`, `padding_removed`,
+        changes: what was done, in the words of the account: `resampled`, `cropped`, `padding_removed`, `filtered`,
             `derived_limb_leads`, `lead_left_out:V3`, `gap:V3`.
         flags: what to know about it: `flat_lead:V3`, `amplitude_low`, `amplitude_high`.
     """
@@ -74,7 +75,7 @@ def standardize(recording: Recording, contract: SignalContract = DEFAULT_CONTRAC
     """Bring one recording to the contract, or refuse it by name.
 
     In this order: pick the leads by name (I and II are derived from any two limb leads), drop zero padding at both
-    ends, take the first `contract.seconds`, refuse what is not finite or flat on every lead, resample.
+    ends, take the first `contract.seconds`, refuse what is not finite or flat on every lead, resample, filter.
 
     Raises:
         RefusedRecordError: `missing_lead`, `duplicate_lead`, `short`, `padded`, `not_finite` or `flat`.
@@ -121,7 +122,8 @@ def _standardize(
     if needed != contract.samples or rate != contract.sampling_rate_hz:
         changes.append("resampled")
     signal_mv = resample(signal_mv, rate, contract.sampling_rate_hz, contract.samples, contract.resampling)
-    return StandardizedSignal(np.ascontiguousarray(signal_mv, dtype=np.float32), tuple(changes), tuple(flags))
+    signal_mv = _finish(signal_mv, contract, changes)
+    return StandardizedSignal(signal_mv, tuple(changes), tuple(flags))
 
 
 def take_windows(
@@ -202,8 +204,16 @@ def _window(
         changes.append("resampled")
     flags += _amplitude_flags(np.nanmax(signal_mv, axis=1) - np.nanmin(signal_mv, axis=1))
     signal_mv = resample(signal_mv, rate, contract.sampling_rate_hz, samples, contract.resampling)
-    signal_mv = np.ascontiguousarray(signal_mv, dtype=np.float32)
+    signal_mv = _finish(signal_mv, contract, changes)
     return Window(signal_mv, tuple(leads[row] for row in kept), begin / rate, tuple(changes), tuple(flags))
+
+
+def _finish(signal_mv: Float[ndarray, "l s"], contract: SignalContract, changes: list[str]) -> Float32[ndarray, "l s"]:
+    """The filter of the contract, and the type of its signals."""
+    if contract.filter != "none":
+        changes.append("filtered")
+        signal_mv = apply_filter(signal_mv, contract.sampling_rate_hz, contract.filter)
+    return np.ascontiguousarray(signal_mv, dtype=np.float32)
 
 
 def _dead_rows(signal_mv: Float[ndarray, "l s"]) -> frozenset[int]:

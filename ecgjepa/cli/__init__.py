@@ -1,6 +1,10 @@
 """The command line: one function per command. What a command needs is imported inside, so that `--help` is quick."""
 
-from ecgjepa.cli import download, audit, masks, train, evaluate, compare, embed, plot, model, export  # noqa: F401, I001  # commands are listed in this order
+# isort: off
+from ecgjepa.cli import download, audit, masks, train, probe, finetune, evaluate, report  # noqa: F401  # in this order
+from ecgjepa.cli import compare, embed, predict, plot, model, export  # noqa: F401  # are the commands listed
+
+# isort: on
 from ecgjepa.cli.main import main
 
 __all__ = ["main"]

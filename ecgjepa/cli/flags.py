@@ -11,7 +11,7 @@ from ecgjepa.errors import USER_ERRORS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-ALIASES = {"linear-eval": "probe"}  # the name of the published script
+ALIASES = {"linear-eval": "probe", "finetuning": "finetune"}  # the names of the published scripts
 # Flags whose name is not that of the setting with its underscores turned to hyphens.
 FLAG_NAMES = {
     "mask.type": "mask-type",

@@ -17,13 +17,7 @@ from ecgjepa.config import SIZES, load_config
 if TYPE_CHECKING:
     from ecgjepa.data.store import Store
 
-DATASETS = (
-    "ptbxl",
-    "shaoxing",
-    "code15",
-    "cpsc",
-    "folder",
-)  # those of `listings.datasets`, without importing it
+DATASETS = ("ptbxl", "shaoxing", "code15", "cpsc", "ludb", "folder")  # as in `listings.datasets`, without importing it
 
 COLLAPSED = 3  # exit status of a run that --stop-on-collapse ended
 

@@ -1,10 +1,12 @@
 """The store: one array of standardised ECGs, one table, one description with an account.
 
     stores/NAME/signals.npy       int16 (N, L, S) in microvolts, as the contract says
-                records.parquet   N rows: record, source, patient, fold, split, age, sex, flags, file_state,
-                                  signal_hash, labels_<level>
+                records.parquet   N rows: record, source, patient, fold, split, age, sex, device, site, flags,
+                                  file_state, signal_hash, labels_<level>
                 refused.csv       every record that is not in the array, by name, with the reason
                 store.json        contract, levels, account, checksums, versions
+
+`device` and `site` came later: a store that was prepared before may lack them.
 
 N is what the account of `store.json` calls `kept`. Rows beyond N belong to an addition that is not finished, and are
 ignored. `signal_hash` says what a row is, the checksum of `signals.npy` is the digest of all these hashes.

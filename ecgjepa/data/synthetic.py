@@ -1,10 +1,13 @@
-"""Archives of synthetic ECGs in the published layouts of PTB-XL and CODE-15%, for the demo, tests and benchmarks.
+"""Archives of synthetic ECGs in the published layouts of PTB-XL, CODE-15% and LUDB, for demo, tests and benchmarks.
 
 The records come from `population`; here they get the labels, folds, tables and files that a reader of the real sets
 needs.
 """
 
+import itertools
+import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,9 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from ecgjepa.data.simulated.population import Patient, Stream, SyntheticECG, generator, synthesize
+from ecgjepa.data.formats.annotations import write_waves
+from ecgjepa.data.simulated.population import Patient, Stream, SyntheticECG, generator, patient_number, synthesize
+from ecgjepa.data.simulated.waves import true_waves
 from ecgjepa.files import atomic_path, write_text
 from ecgjepa.leads import LEADS_12
 
@@ -43,6 +48,8 @@ _FOLD_ORDER = (1, 10, 9, 2, 3, 4, 5, 6, 7, 8)
 _STEPS_PER_MV = 1000
 # Noise worth a note in the table.
 _STRONG_DRIFT_MV, _STRONG_NOISE_MV = 0.05, 0.015
+
+_LUDB_RHYTHMS = {"sinus": "Sinus rhythm", "fibrillation": "Atrial fibrillation"}
 
 _CODE15_RATE_HZ, _CODE15_SAMPLES, _CODE15_SHORT_SAMPLES = 400, 4096, 2934
 _CODE15_SHORT_SHARE = 0.2
@@ -123,6 +130,42 @@ def write_code15_archive(
     return table
 
 
+def write_ludb_archive(
+    directory: Path | str, records: int, seed: int, *, overwrite: bool = False, progress: bool = False
+) -> pd.DataFrame:
+    """Write records as LUDB is laid out: `data/1.{dat,hea}`, and the waves of every lead in `data/1.i` to `data/1.v6`.
+
+    500 Hz, 10 s, 12 leads, one record a patient. The waves are those that the signal was made of, see
+    `ecgjepa.data.simulated.waves`; age, sex and rhythm stand in the header.
+
+    Args:
+        overwrite: write into a directory that is not empty; files of other names stay in it.
+        progress: show a progress bar.
+
+    Returns:
+        The table written, `ludb.csv`.
+
+    Raises:
+        ValueError: the directory is not empty, or no record is asked for.
+    """
+    directory = _prepare(directory, records, overwrite, "ludb.csv")
+    of_new_patients = (index for index in itertools.count() if patient_number(seed, index) == index)
+    rows: list[dict[str, Any]] = []
+    for number in tqdm(range(1, records + 1), desc="synthetic LUDB", unit=" records", disable=not progress):
+        ecg = synthesize(seed, next(of_new_patients))
+        rhythm, sex = _LUDB_RHYTHMS[ecg.patient.rhythm], "F" if ecg.patient.female else "M"
+        comments = [f"<age>: {ecg.patient.age}", f"<sex>: {sex}", "<diagnoses>:", f"Rhythm: {rhythm}."]
+        _write_wfdb(directory / "data" / str(number), ecg, comments, small_letters=True)
+        files = [directory / "data" / f"{number}.{lead.lower()}" for lead in LEADS_12]
+        write_waves(files[0], true_waves(ecg))
+        for file in files[1:]:
+            shutil.copyfile(files[0], file)
+        rows.append({"ID": number, "Sex": sex, "Age": ecg.patient.age, "Rhythms": rhythm})
+    table = pd.DataFrame(rows)
+    write_text(directory / "ludb.csv", table.to_csv(index=False))
+    return table
+
+
 def _prepare(directory: Path | str, records: int, overwrite: bool, table: str) -> Path:
     """Make the directory; the table is written last, so that an archive without it was cut short."""
     directory = Path(directory)
@@ -178,14 +221,16 @@ def _ptbxl_row(ecg: SyntheticECG, fold: int) -> dict[str, Any]:
     }
 
 
-def _write_wfdb(path: Path, ecg: SyntheticECG) -> None:
+def _write_wfdb(path: Path, ecg: SyntheticECG, comments: Iterable[str] = (), *, small_letters: bool = False) -> None:
     """Write `path`.dat (format 16) and `path`.hea; `wfdb.wrsamp` needs 50 ms for the header, this a hundredth of it."""
     steps_SL = np.rint(ecg.signal_mv.T * _STEPS_PER_MV).astype("<i2")
     lines = [f"{path.name} {len(LEADS_12)} {ecg.sampling_rate_hz} {len(steps_SL)}"]
     for lead, steps_S in zip(LEADS_12, steps_SL.T, strict=True):
         checksum = int(steps_S.sum(dtype=np.int64)) % 65536
         gain = f"{_STEPS_PER_MV}.0(0)/mV"
-        lines.append(f"{path.name}.dat 16 {gain} 16 0 {steps_S[0]} {checksum} 0 {lead.upper()}")
+        spelled = lead.lower() if small_letters else lead.upper()
+        lines.append(f"{path.name}.dat 16 {gain} 16 0 {steps_S[0]} {checksum} 0 {spelled}")
+    lines += [f"#{comment}" for comment in comments]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_name(f"{path.name}.dat").write_bytes(steps_SL.tobytes())
     path.with_name(f"{path.name}.hea").write_text("\n".join(lines) + "\n", encoding="ascii")

@@ -3,7 +3,7 @@
 import functools
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,14 +37,13 @@ class RunDone(NamedTuple):
 
 
 def embed_elsewhere(
-    engine: Engine, encoder: Encoder, folder: Path, options: Options, todo: Sequence[int], workers: int, device: str
+    engine: Engine, send: Callable[[Path], Callable[[], Embedder]], folder: Path, todo: Sequence[int], workers: int
 ) -> Iterator[int]:
     """Have runs embedded; how many entries each of them had, as they are done.
 
     Args:
-        encoder: in float32; it is written to a file once.
+        send: writes the model into a folder, unless it is there; gives what opens it there, in any process.
         folder: `OUT.parts`, with the entries.
-        device: of the nodes.
 
     Raises:
         ClusterError: a node does not see a file that is there.
@@ -52,16 +51,7 @@ def embed_elsewhere(
     if not todo:
         return
     folder = folder.absolute()
-    if not (folder / MODEL / "config.json").is_file():  # written last
-        save_model(folder / MODEL, {"model": encoder})
-    work = functools.partial(
-        embed_run,
-        folder=folder,
-        options=options,
-        weights_sha256=encoder.weights_sha256(),
-        device=device,
-        paths_from=os.getcwd(),
-    )
+    work = functools.partial(embed_run, folder=folder, opened=send(folder / MODEL), paths_from=os.getcwd())
     for number, done in engine(work, todo, workers):
         if lost := [path for path in done.unseen if os.path.lexists(path)]:
             part_file(folder, number).unlink(missing_ok=True)
@@ -72,15 +62,14 @@ def embed_elsewhere(
         yield done.entries
 
 
-def embed_run(
-    number: int, *, folder: Path, options: Options, weights_sha256: str, device: str, paths_from: str
-) -> RunDone:
+def embed_run(number: int, *, folder: Path, opened: Callable[[], Embedder], paths_from: str) -> RunDone:
     """Read, embed and write one run, on one thread.
 
     Args:
+        opened: gives what embeds, the same one within a process.
         paths_from: the folder of relative paths, which stay relative in the table.
     """
-    embedder = _open_embedder(folder, options, weights_sha256, device)
+    embedder = opened()
     entries = ListedEntries(folder / LISTING).take(number)
     if not all(os.path.isabs(entry.path) for entry in entries):
         if not os.path.isdir(paths_from):
@@ -92,14 +81,29 @@ def embed_run(
     return RunDone(len(entries), socket.gethostname(), unseen)
 
 
+def send_encoder(model: Path, *, encoder: Encoder, options: Options, device: str) -> Callable[[], Embedder]:
+    """Write an encoder in float32 to a folder once, for other processes; what opens it there, on their device."""
+    if not (model / "config.json").is_file():  # written last
+        save_model(model, {"model": encoder})
+    return functools.partial(_open_embedder, model, options, encoder.weights_sha256(), device)
+
+
 @functools.lru_cache(maxsize=1)
-def _open_embedder(folder: Path, options: Options, weights_sha256: str, device: str) -> Embedder:
+def _open_embedder(model: Path, options: Options, weights_sha256: str, device: str) -> Embedder:
     """Once in each process."""
+    return Embedder(accelerate_here(load_encoder(model), options, weights_sha256, device), options)
+
+
+def accelerate_here(encoder: Encoder, options: Options, weights_sha256: str, device: str) -> Encoder:
+    """An encoder as it runs on a node, on one thread.
+
+    Raises:
+        ClusterError: the node has not the precision.
+    """
     torch.set_num_threads(1)
-    encoder = load_encoder(folder / MODEL)
     assert encoder.weights_sha256() == weights_sha256, "the file holds the encoder that was given"
     fast = accelerate(encoder, options.precision, device=device)
     assert isinstance(fast, InferenceEncoder)
     if fast.precision != options.precision:
         raise ClusterError(f"node {socket.gethostname()} has no {options.precision}; choose another --precision")
-    return Embedder(fast, options)
+    return fast

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+import pyarrow as pa
+from jaxtyping import Float
 from numpy import ndarray
 
 from ecgjepa.embed.entries import Entry, printable
 from ecgjepa.embed.reading import ReadingJob, Refusal
-from ecgjepa.embed.table import PartWriter, table_schema, to_table, write_part
+from ecgjepa.embed.table import WINDOW_COLUMNS, PartWriter, table_schema, to_table, write_part
 from ecgjepa.model.embedding import Windows, embed_tokens, embed_windows, mean_of_windows
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.inference import Precision
@@ -41,7 +42,12 @@ class Options:
 
 
 class Embedder:
-    """Collects windows until there are enough of them, then embeds and writes them; a run does not depend on others."""
+    """Collects windows until there are enough of them, then embeds and writes them; a run does not depend on others.
+
+    Attributes:
+        schema: of the parts.
+        reading_job: what is taken of every recording.
+    """
 
     def __init__(self, encoder: Encoder, options: Options) -> None:
         self.encoder, self.options = encoder, options
@@ -97,12 +103,21 @@ class Embedder:
             embedded = self._embed([window for _, _, window in some])
             self._write(part, [(*each, value) for each, value in zip(some, embedded, strict=True)])
 
-    def _embed(self, windows: list[Window]) -> Float32[ndarray, "..."]:
+    def _embed(self, windows: list[Window]) -> Float[ndarray, "..."]:
+        """What a row holds of each window, beside what it says of the window."""
         run = embed_tokens if self.tokens else embed_windows
         return run(self.encoder, windows, layer=self.options.layer, batch_size=self.options.batch_size)
 
+    def _average(self, embedded: Float[ndarray, "w d"], windows: list[Window]) -> Float[ndarray, "d"]:
+        """The same of all windows of a recording together."""
+        return mean_of_windows(self.encoder, embedded, windows)
+
+    def _table(self, columns: dict[str, list[Any]], embedded: Float[ndarray, "r d"]) -> pa.Table:
+        """Rows of a part: what they say of their windows, and what they hold."""
+        return to_table(columns, embedded, self.schema)
+
     def _mean(
-        self, entry: Entry, windows: list[Window], embedded: Float32[ndarray, "w d"]
+        self, entry: Entry, windows: list[Window], embedded: Float[ndarray, "w d"]
     ) -> tuple[Entry, None, Window, ndarray]:
         """All windows as one, with the changes and flags of any of them."""
         changes, flags = (
@@ -112,10 +127,11 @@ class Embedder:
         leads = tuple(lead for lead in self.encoder.contract.leads if any(lead in window.leads for window in windows))
         samples = sum(window.signal_mv.shape[1] for window in windows)
         whole = Window(np.broadcast_to(np.float32(0), (len(leads), samples)), leads, windows[0].start_s, changes, flags)
-        return entry, None, whole, mean_of_windows(self.encoder, embedded, windows)
+        return entry, None, whole, self._average(embedded, windows)
 
     def _write(self, part: PartWriter, some: list[tuple[Entry, int | None, Window, ndarray]]) -> None:
-        columns: dict[str, list[Any]] = {name: [] for name in self.schema.names if name != "embedding"}
+        names = [name for name, _ in WINDOW_COLUMNS] + ["lead", "patch"] * self.tokens
+        columns: dict[str, list[Any]] = {name: [] for name in names}
         embeddings = []
         for entry, number, window, embedding in some:
             there_LP = ~np.isnan(embedding).all(axis=-1)
@@ -140,4 +156,4 @@ class Embedder:
                     values.append(row[name])
             embeddings.append(embedding[there_LP] if self.tokens else embedding[None])
         if embeddings:
-            part.add(to_table(columns, np.concatenate(embeddings), self.schema))
+            part.add(self._table(columns, np.concatenate(embeddings)))

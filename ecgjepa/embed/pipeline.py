@@ -1,13 +1,15 @@
 """Files, folders and tables -> one table of embeddings, in bounded memory, resumable, with every failure named."""
 
+import functools
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -16,12 +18,13 @@ import ecgjepa
 from ecgjepa.checkpoint import choose_device, describe_model
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
 from ecgjepa.data.preparing.engines import Engine
-from ecgjepa.embed.elsewhere import embed_elsewhere
+from ecgjepa.embed.elsewhere import embed_elsewhere, send_encoder
 from ecgjepa.embed.embedder import Embedder, Options
 from ecgjepa.embed.inputs import list_inputs
 from ecgjepa.embed.listed import LISTING, ListedEntries, write_entries
 from ecgjepa.embed.reading import read_all
 from ecgjepa.embed.table import Parts, part_file, table_schema
+from ecgjepa.files import write_json
 from ecgjepa.model.embedding import Windows, check_windows
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.inference import InferenceEncoder, Precision, accelerate
@@ -35,11 +38,11 @@ class Outcome:
     """What became of the inputs.
 
     Attributes:
-        out: the table; it does not exist if nothing could be embedded.
+        out: the table; it does not exist if there is no row for it.
         failed_file: the failures, if there are any.
         entries: ECGs that were pointed at.
         rows: rows of the table.
-        failed: those without an embedding, as (record, path, row, reason, detail).
+        failed: those without a row, as (record, path, row, reason, detail).
         ignored: files in folders that are of no ECG format, by suffix.
     """
 
@@ -49,6 +52,30 @@ class Outcome:
     rows: int
     failed: list[tuple[Any, ...]]
     ignored: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Making:
+    """What is made of the windows of every ECG.
+
+    Attributes:
+        verb, noun: for the bar and for messages, as `embed` and `embeddings`.
+        plan: what is made and how, as JSON values; stands in the table's metadata.
+        schema: of the table.
+        options: what becomes of every ECG.
+        here: makes what does it, on this machine.
+        send: see `embed_elsewhere`.
+        beside: file beside the table, and its JSON values.
+    """
+
+    verb: str
+    noun: str
+    plan: dict[str, Any]
+    schema: pa.Schema
+    options: Options
+    here: Callable[[], Embedder]
+    send: Callable[[Path], Callable[[], Embedder]]
+    beside: tuple[Path, dict[str, Any]] | None = None
 
 
 def embed_files(
@@ -101,43 +128,79 @@ def embed_files(
         raise ValueError("encoder: it is accelerated, which cannot be sent; expected the encoder it was made from")
     if layer is not None and not 1 <= layer <= encoder.config.depth:
         raise ValueError(f"layer: expected 1 to {encoder.config.depth}, found {layer}")
-    inputs = list_inputs([paths] if isinstance(paths, str | Path) else paths, hints)
     used = encoder.precision if isinstance(encoder, InferenceEncoder) else precision
     options = Options(windows, tokens, layer, used, batch_size)
-    plan = {
+    making = Making(
+        "embed",
+        "embeddings",
+        plan_of(encoder, source, {"windows": windows, "tokens": tokens, "layer": layer}, options),
+        table_schema(encoder.config.width, tokens),
+        options,
+        lambda: Embedder(accelerated(encoder, options, device), options),
+        functools.partial(send_encoder, encoder=encoder, options=options, device=device_of_nodes(encoder, device)),
+    )
+    how: dict[str, Any] = {"workers": workers, "overwrite": overwrite, "progress": progress, "engine": engine}
+    return make_table(making, paths, out, hints=hints, **how)
+
+
+def plan_of(encoder: Encoder, source: str, chosen: dict[str, Any], options: Options) -> dict[str, Any]:
+    """What a table says of what made it.
+
+    Args:
+        source: what the encoder was loaded from.
+        chosen: of the options, what it is asked for by name.
+    """
+    return {
         "format": 1,
         "checkpoint": source,
         "weights_sha256": encoder.weights_sha256(),
         **{key: value for key, value in describe_model(encoder).items() if key != "format"},
-        "options": {
-            "windows": windows,
-            "tokens": tokens,
-            "layer": layer,
-            "precision": used,
-            "batch": batch_size,
-        },
+        "options": {**chosen, "precision": options.precision, "batch": options.batch_size},
         "ecgjepa": ecgjepa.__version__,
     }
+
+
+def make_table(
+    making: Making,
+    paths: Sequence[Path | str] | Path | str,
+    out: Path,
+    *,
+    hints: Hints = NO_HINTS,
+    workers: int = 0,
+    overwrite: bool = False,
+    progress: bool = True,
+    engine: Engine | None = None,
+) -> Outcome:
+    """A row, or several, of every ECG that was pointed at; resumable, see `embed_files`.
+
+    Raises:
+        InputError: a path that leads to no ECG.
+        FileExistsError: parts of another table are there and `overwrite` is False, or another process is at it.
+        ClusterError: from an engine.
+    """
+    inputs = list_inputs([paths] if isinstance(paths, str | Path) else paths, hints)
     out.parent.mkdir(parents=True, exist_ok=True)
     count, ignored = len(inputs.entries), inputs.ignored
     if engine is None:
-        processor = choose_device(device) if isinstance(device, str) else device
-        embedder = Embedder(_accelerated(encoder, options, processor), options)
+        embedder = making.here()
     with _only_one(out):
-        parts = Parts(out, table_schema(encoder.config.width, tokens), plan, overwrite=overwrite)
-        write_entries(parts.folder / LISTING, inputs.entries, max(PART_ENTRIES, options.enough))
+        parts = Parts(out, making.schema, making.plan, overwrite=overwrite, what=making.noun)
+        write_entries(parts.folder / LISTING, inputs.entries, max(PART_ENTRIES, making.options.enough))
         del inputs  # ten million of them are a gigabyte
         listed = ListedEntries(parts.folder / LISTING)
         todo = [run for run in range(listed.runs) if not parts.is_done(run, listed)]
         done = count - sum(map(listed.length, todo))
-        with tqdm(total=count, initial=done, unit=" ECGs", desc="embed", disable=not progress) as bar:
+        with tqdm(total=count, initial=done, unit=" ECGs", desc=making.verb, disable=not progress) as bar:
             if engine is None:
                 _embed_here(embedder, parts.folder, todo, workers, bar)
             else:
-                nodes = "cpu" if device == "auto" else str(device or encoder.position_LPD.device)
-                for entries in embed_elsewhere(engine, encoder, parts.folder, options, todo, workers, nodes):
+                for entries in embed_elsewhere(engine, making.send, parts.folder, todo, workers):
                     bar.update(entries)
+        if making.beside is not None:
+            write_json(*making.beside)  # first, so that there is no table without it
         rows, failed = parts.join(listed.runs)
+        if making.beside is not None and not rows:
+            making.beside[0].unlink()
     return Outcome(out, parts.failed_file, count, rows, failed, ignored)
 
 
@@ -154,9 +217,16 @@ def _only_one(out: Path) -> Iterator[None]:
         lock.release()  # its file stays: who removes it may remove another's
 
 
-def _accelerated(encoder: Encoder, options: Options, device: torch.device | None) -> Encoder:
+def accelerated(encoder: Encoder, options: Options, device: str | torch.device | None) -> Encoder:
+    """An encoder as it runs here; one that is accelerated already as it is."""
+    device = choose_device(device) if isinstance(device, str) else device
     is_so_already = isinstance(encoder, InferenceEncoder)
     return encoder if is_so_already else accelerate(encoder, options.precision, device=device)
+
+
+def device_of_nodes(encoder: Encoder, device: str | torch.device | None) -> str:
+    """Where an engine's nodes run it."""
+    return "cpu" if device == "auto" else str(device or encoder.position_LPD.device)
 
 
 def _embed_here(embedder: Embedder, folder: Path, todo: list[int], workers: int, bar: "tqdm[Any]") -> None:
@@ -168,15 +238,15 @@ def _embed_here(embedder: Embedder, folder: Path, todo: list[int], workers: int,
         embedder.write_run(part_file(folder, run), entries, found, bar.update)
 
 
-def check_out(out: Path, overwrite: bool) -> None:
+def check_out(out: Path, overwrite: bool, suffixes: Sequence[str] = (".parquet",)) -> None:
     """Found out before any work.
 
     Raises:
-        ValueError: not the name of a Parquet file.
+        ValueError: not the name of a file of this kind.
         FileExistsError: something is there that may not be replaced.
     """
-    if out.suffix.lower() != ".parquet":
-        raise ValueError(f"{out}: expected a file that ends in .parquet")
+    if out.suffix.lower() not in suffixes:
+        raise ValueError(f"{out}: expected a file that ends in {' or '.join(suffixes)}")
     if out.is_dir():
         raise FileExistsError(f"{out} is a folder, expected a file to write")
     if os.path.lexists(out) and not overwrite:

@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch.utils.data import DataLoader, Dataset
@@ -47,7 +47,8 @@ class Refusal:
 def read_windows(entry: Entry, job: ReadingJob) -> list[Window] | Refusal:
     """Read one entry and take its windows; whatever is wrong with it is returned."""
     try:
-        return take_embeddable(_read(entry), job.contract, job.patch_samples, job.windows)
+        recording, contract = _read(entry, job.contract)
+        return take_embeddable(recording, contract, job.patch_samples, job.windows)
     except RefusedRecordError as refusal:
         return Refusal(refusal.reason, refusal.detail)
     except MemoryError:
@@ -56,12 +57,17 @@ def read_windows(entry: Entry, job: ReadingJob) -> list[Window] | Refusal:
         return Refusal("unreadable", f"{type(error).__name__}: {error}")
 
 
-def _read(entry: Entry) -> Recording:
-    if entry.row is not None and (Path(entry.path) / DESCRIPTION).is_file():
-        store = _open_store(entry.path)
-        signal_mv = store.signals_mv([entry.row])[0]
-        return Recording(entry.record, signal_mv, store.contract.leads, store.contract.sampling_rate_hz)
-    return read(Path(entry.path), entry.row, entry.record, entry.hints)
+def _read(entry: Entry, contract: SignalContract) -> tuple[Recording, SignalContract]:
+    """A recording, and what is left to do of a contract: a store may be filtered already."""
+    if entry.row is None or not (Path(entry.path) / DESCRIPTION).is_file():
+        return read(Path(entry.path), entry.row, entry.record, entry.hints), contract
+    store = _open_store(entry.path)
+    if store.contract.filter not in ("none", contract.filter):
+        found = f"the store has filter {store.contract.filter}, expected none or the encoder's own ({contract.filter})"
+        raise RefusedRecordError(entry.record, "filtered", found)
+    signal_mv = store.signals_mv([entry.row])[0]
+    recording = Recording(entry.record, signal_mv, store.contract.leads, store.contract.sampling_rate_hz)
+    return recording, contract if store.contract.filter == "none" else replace(contract, filter="none")
 
 
 @functools.lru_cache(maxsize=4)

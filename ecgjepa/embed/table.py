@@ -1,11 +1,11 @@
-"""The table of embeddings as it grows: parts that are whole or not there, joined into one Parquet file at the end.
+"""A table as it grows, of embeddings or predictions: parts that are whole or not there, joined into one file.
 
-    OUT.parts/plan.json        what is embedded, and how
+    OUT.parts/plan.json        what is made of the entries, and how
               entries.arrow    the entries, see `ecgjepa.embed.listed`
               model/           the encoder, if other machines need it
-              00000000.parquet the embeddings of a run of entries; its metadata names the entries and what was refused
+              00000000.parquet the rows of a run of entries; its metadata names the entries and what was refused
     OUT                        all parts, one after the other
-    OUT.failed.csv             every entry without an embedding, with the reason
+    OUT.failed.csv             every entry without a row, with the reason
     .OUT.lock                  held while a process is at it
 
 Axes: R rows, D width.
@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float32
 from numpy import ndarray
 
+from ecgjepa.embed.csv_file import CSV_SUFFIX, CsvWriter
 from ecgjepa.embed.entries import FAILED_SUFFIX, Entry, printable
 from ecgjepa.embed.listed import ListedEntries
 from ecgjepa.files import atomic_path, write_json
@@ -36,30 +37,37 @@ PLAN = "plan.json"
 GROUP_ROWS = 16_384
 FAILED_COLUMNS = ("record", "path", "row", "reason", "detail")
 _ENTRIES, _FAILED, _DESCRIPTION = b"ecgjepa.entries", b"ecgjepa.failed", b"ecgjepa"
+# Of a plan, what may differ between the parts of a table: the options are compared one by one, the rest by its hashes.
+_NOT_COMPARED = ("options", "checkpoint", "classifier")
+# What every row says of its window.
+WINDOW_COLUMNS = (
+    ("record", pa.string()),
+    ("path", pa.string()),
+    ("row", pa.int64()),
+    ("window", pa.int32()),
+    ("start_s", pa.float64()),
+    ("seconds", pa.float64()),
+    ("leads", pa.list_(pa.string())),
+    ("changes", pa.list_(pa.string())),
+    ("flags", pa.list_(pa.string())),
+)
 
 
 def table_schema(width: int, tokens: bool) -> pa.Schema:
     """Columns of a table of embeddings; with `tokens` a row is a token of a window."""
-    columns = [
-        ("record", pa.string()),
-        ("path", pa.string()),
-        ("row", pa.int64()),
-        ("window", pa.int32()),
-        ("start_s", pa.float64()),
-        ("seconds", pa.float64()),
-        ("leads", pa.list_(pa.string())),
-        ("changes", pa.list_(pa.string())),
-        ("flags", pa.list_(pa.string())),
-    ]
-    columns += [("lead", pa.string()), ("patch", pa.int32())] * tokens
-    return pa.schema([*columns, ("embedding", pa.list_(pa.float32(), width))])
+    of_tokens = [("lead", pa.string()), ("patch", pa.int32())] * tokens
+    return pa.schema([*WINDOW_COLUMNS, *of_tokens, ("embedding", pa.list_(pa.float32(), width))])
 
 
 def to_table(columns: Mapping[str, list[Any]], embeddings_RD: Float32[ndarray, "r d"], schema: pa.Schema) -> pa.Table:
     """Rows of a part."""
+    return pa.table({**columns, "embedding": to_column(embeddings_RD)}, schema=schema)
+
+
+def to_column(embeddings_RD: Float32[ndarray, "r d"]) -> pa.FixedSizeListArray:
+    """Embeddings as a column."""
     flat = pa.array(np.ascontiguousarray(embeddings_RD).reshape(-1), pa.float32())
-    embedding = pa.FixedSizeListArray.from_arrays(flat, embeddings_RD.shape[1])
-    return pa.table({**columns, "embedding": embedding}, schema=schema)
+    return pa.FixedSizeListArray.from_arrays(flat, embeddings_RD.shape[1])
 
 
 class Parts:
@@ -68,13 +76,16 @@ class Parts:
     Args:
         out: the table.
         schema: its columns.
-        plan: what is embedded and how; parts of another plan are never mixed in.
+        plan: what is made and how; parts of another plan are never mixed in.
+        what: the rows are, for messages.
 
     Raises:
         FileExistsError: parts of another plan are there and `overwrite` is False.
     """
 
-    def __init__(self, out: Path, schema: pa.Schema, plan: dict[str, Any], *, overwrite: bool) -> None:
+    def __init__(
+        self, out: Path, schema: pa.Schema, plan: dict[str, Any], *, overwrite: bool, what: str = "embeddings"
+    ) -> None:
         self.out, self.schema, self.plan = out, schema, plan
         self.folder = out.with_name(out.name + ".parts")
         self.failed_file = out.with_name(out.name + FAILED_SUFFIX)
@@ -82,7 +93,7 @@ class Parts:
             raise FileExistsError(f"{self.folder} is needed for what is done so far, and is not a folder")
         if self.folder.exists() and (other := self._other_plan()):
             if not overwrite:
-                raise FileExistsError(f"{self.folder} holds unfinished embeddings, {other}; --overwrite discards them")
+                raise FileExistsError(f"{self.folder} holds unfinished {what}, {other}; --overwrite discards them")
             shutil.rmtree(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         for left in self.folder.glob(".*.parquet"):
@@ -101,9 +112,7 @@ class Parts:
             plans = [{**plan, **plan["options"]} for plan in (before, self.plan)]
         except (ValueError, KeyError, TypeError):
             return f"whose {PLAN} cannot be read"
-        changed = [
-            key for key in plans[1] if plans[0].get(key) != plans[1][key] and key not in ("options", "checkpoint")
-        ]
+        changed = [key for key in plans[1] if plans[0].get(key) != plans[1][key] and key not in _NOT_COMPARED]
         return ", ".join(f"{key} was {plans[0].get(key)!r}, is {plans[1][key]!r}" for key in changed)
 
     def is_done(self, number: int, listed: ListedEntries) -> bool:
@@ -131,13 +140,17 @@ class Parts:
             self.failed_file.unlink(missing_ok=True)
         if rows:
             schema = self.schema.with_metadata({_DESCRIPTION: json.dumps(self.plan).encode()})
-            with atomic_path(self.out) as temporary, pq.ParquetWriter(temporary, schema) as writer:
+            with atomic_path(self.out) as temporary, _open_table(temporary, schema) as writer:
                 for table in _in_large_groups(part_file(self.folder, number) for number in range(count)):
                     writer.write_table(table.cast(schema))
         else:
             self.out.unlink(missing_ok=True)
         shutil.rmtree(self.folder)
         return rows, failed
+
+
+def _open_table(file: Path, schema: pa.Schema) -> pq.ParquetWriter | CsvWriter:
+    return CsvWriter(file, schema) if file.suffix.lower() == CSV_SUFFIX else pq.ParquetWriter(file, schema)
 
 
 def _in_large_groups(files: Iterable[Path]) -> Iterator[pa.Table]:

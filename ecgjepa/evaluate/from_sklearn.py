@@ -10,7 +10,7 @@ from jaxtyping import Float64
 from numpy import ndarray
 
 from ecgjepa.evaluate.logistic import Task
-from ecgjepa.evaluate.protocols import CONSTANT_LOGIT
+from ecgjepa.evaluate.readouts import CONSTANT_LOGIT
 
 Layer = tuple[Float64[ndarray, "k d"], Float64[ndarray, "k"]]
 

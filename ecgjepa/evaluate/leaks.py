@@ -6,7 +6,7 @@ import numpy as np
 
 from ecgjepa.data.seen import Seen
 from ecgjepa.data.store import Store
-from ecgjepa.evaluate.targets import SPLITS, Targets
+from ecgjepa.evaluate.divided_records import SPLITS, DividedRecords
 
 SHOWN = 3
 
@@ -15,7 +15,7 @@ class LeakError(ValueError):
     """Test records, or their patients, were seen in pretraining; the message names them."""
 
 
-def find_overlap(store: Store, targets: Targets, seen: Seen | None, *, allow: bool) -> dict[str, Any]:
+def find_overlap(store: Store, targets: DividedRecords, seen: Seen | None, *, allow: bool) -> dict[str, Any]:
     """How many records of every split were seen in pretraining, by their signal or name, or by their patient.
 
     Args:

@@ -16,12 +16,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64
 from numpy import ndarray
 from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logsumexp
+from scipy.special import expit, logsumexp
+
+from ecgjepa.evaluate.columns import minimise_columns
 
 Task = Literal["multilabel", "multiclass"]
 
 # Gradient in rounded coordinates, in nats: a fit stops when no coordinate can gain more than about its square.
-TOLERANCE_NATS = 1e-3
+TOLERANCE_NATS = 1e-4
 MAX_ITERATIONS = 1000
 MEMORY = 20
 # Expected curvature of a class per unit of squared feature, p (1 - p), is not taken to be smaller than this.
@@ -58,6 +60,7 @@ class LogisticPath:
         energy_D, axes_DD = np.linalg.eigh(features_ND.T @ features_ND)
         filled = energy_D > energy_D[-1] * len(energy_D) * np.finfo(float).eps  # the solution lies in their span
         self._task, self._labels_NK = task, labels_NK.astype(np.float64)
+        self._sign_NK = 2 * self._labels_NK - 1
         self._axes_DA = np.ascontiguousarray(axes_DD[:, filled])
         self._rotated_NA = features_ND @ self._axes_DA
         self._energy_A = energy_D[filled]
@@ -70,33 +73,52 @@ class LogisticPath:
         variance_K = np.maximum((probability_NK * (1 - probability_NK)).mean(axis=0), MIN_VARIANCE)
         scale_AK = 1 / np.sqrt(self._energy_A[:, None] * variance_K + 1 / regularization_c)
         bias_scale_K = 1 / np.sqrt(len(probability_NK) * variance_K)
-        shape = (len(scale_AK) + 1, scale_AK.shape[1])
+        start_AK = np.vstack([self._weights_AK / scale_AK, self._bias_K / bias_scale_K])
+        scales_AK = np.vstack([scale_AK, bias_scale_K])  # the last row is the bias
+        if self._task == "multilabel":
+            rounded_AK, converged_K = self._fit_columns(start_AK, scales_AK, regularization_c)
+            converged = bool(converged_K.all())
+        else:
+            rounded_AK, converged = self._fit_jointly(start_AK, scales_AK, regularization_c)
+        point_AK = rounded_AK * scales_AK
+        self._weights_AK, self._bias_K = point_AK[:-1], point_AK[-1]
+        return LogisticFit(self._axes_DA @ self._weights_AK, self._bias_K, converged)
 
-        def unpack(point: ndarray) -> tuple[ndarray, ndarray]:
-            point = point.reshape(shape)
-            return point[:-1] * scale_AK, point[-1] * bias_scale_K
+    def _fit_columns(self, start_AK: ndarray, scales_AK: ndarray, regularization_c: float) -> tuple[ndarray, ndarray]:
+        """Every class alone, all in one matrix product."""
 
-        def loss_and_gradient(point: ndarray) -> tuple[float, ndarray]:
-            weights_AK, bias_K = unpack(point)
-            logits_NK = self._rotated_NA @ weights_AK + bias_K
-            loss = self._loss(logits_NK) + (weights_AK**2).sum() / (2 * regularization_c)
+        def loss_and_gradient(rounded_AK: ndarray, columns_K: ndarray) -> tuple[ndarray, ndarray]:
+            point_AK = rounded_AK * scales_AK[:, columns_K]
+            sign_NK = self._sign_NK[:, columns_K]
+            # The negative of the margin: one exponential serves the loss and its slope.
+            against_NK = -sign_NK * (self._rotated_NA @ point_AK[:-1] + point_AK[-1])
+            loss_K = np.logaddexp(0, against_NK).sum(axis=0) + (point_AK[:-1] ** 2).sum(axis=0) / (2 * regularization_c)
+            error_NK = -sign_NK * expit(against_NK)
+            gradient_AK = np.vstack([self._rotated_NA.T @ error_NK, error_NK.sum(axis=0)])
+            gradient_AK[:-1] += point_AK[:-1] / regularization_c
+            return loss_K, gradient_AK * scales_AK[:, columns_K]
+
+        return minimise_columns(
+            loss_and_gradient, start_AK, tolerance=TOLERANCE_NATS, max_iterations=MAX_ITERATIONS, memory=MEMORY
+        )
+
+    def _fit_jointly(self, start_AK: ndarray, scales_AK: ndarray, regularization_c: float) -> tuple[ndarray, bool]:
+        """One softmax over all classes."""
+
+        def loss_and_gradient(flat: ndarray) -> tuple[float, ndarray]:
+            point_AK = flat.reshape(start_AK.shape) * scales_AK
+            logits_NK = self._rotated_NA @ point_AK[:-1] + point_AK[-1]
+            loss = logsumexp(logits_NK, axis=1).sum() - (logits_NK * self._labels_NK).sum()
             error_NK = _probabilities(logits_NK, self._task) - self._labels_NK
-            gradient = np.empty(shape)
-            gradient[:-1] = (self._rotated_NA.T @ error_NK + weights_AK / regularization_c) * scale_AK
-            gradient[-1] = error_NK.sum(axis=0) * bias_scale_K
-            return loss, gradient.ravel()
+            gradient_AK = np.vstack([self._rotated_NA.T @ error_NK, error_NK.sum(axis=0)])
+            gradient_AK[:-1] += point_AK[:-1] / regularization_c
+            loss += (point_AK[:-1] ** 2).sum() / (2 * regularization_c)
+            return float(loss), (gradient_AK * scales_AK).ravel()
 
-        start = np.vstack([self._weights_AK / scale_AK, self._bias_K / bias_scale_K])
         options: dict[str, float] = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "maxcor": MEMORY}
         options |= {"gtol": TOLERANCE_NATS, "ftol": 0.0}
-        found = minimize(loss_and_gradient, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-        self._weights_AK, self._bias_K = unpack(found.x)
-        return LogisticFit(self._axes_DA @ self._weights_AK, self._bias_K, bool(found.success))
-
-    def _loss(self, logits_NK: ndarray) -> float:
-        if self._task == "multilabel":
-            return -float(log_expit(np.where(self._labels_NK > 0, logits_NK, -logits_NK)).sum())
-        return float(logsumexp(logits_NK, axis=1).sum() - (logits_NK * self._labels_NK).sum())
+        found = minimize(loss_and_gradient, start_AK.ravel(), jac=True, method="L-BFGS-B", options=options)
+        return found.x.reshape(start_AK.shape), bool(found.success)
 
 
 def _probabilities(logits_NK: ndarray, task: Task) -> ndarray:

@@ -1,4 +1,4 @@
-"""AUROC and F1 of many resamples at once.
+"""Scores of many resamples at once.
 
 A resample is a row of weights: how often each record was drawn. All functions take (R, N) weights and return one result
 per resample; without weights R is 1 and every record counts once. Undefined values are NaN, left out of macro means.
@@ -7,8 +7,10 @@ Axes: R resamples, N records, K classes, M metrics.
 """
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int
 from numpy import ndarray
+
+from ecgjepa.evaluate.ranking import SPECIFICITY, by_record, rank, rank_classes
 
 
 def auroc(
@@ -21,38 +23,84 @@ def auroc(
     Raises:
         ValueError: a score is NaN.
     """
-    if np.isnan(scores_NK).any():
-        raise ValueError(f"scores: {int(np.isnan(scores_NK).sum())} of {scores_NK.size} are NaN, expected numbers")
-    weights_NR = _by_record(weights_RN, len(labels_NK))
-    columns = [_auroc(labels_NK[:, k], scores_NK[:, k], weights_NR) for k in range(labels_NK.shape[1])]
-    return np.stack(columns, axis=1)
+    _check(scores_NK)
+    weights_NR = by_record(weights_RN, len(labels_NK))
+    ranked_K = rank_classes(labels_NK, scores_NK)
+    return np.stack([ranked.auroc(weights_NR) for ranked in ranked_K], axis=1)
+
+
+def ranking_metrics(
+    labels_NK: Bool[ndarray, "n k"],
+    scores_NK: Float[ndarray, "n k"],
+    weights_RN: Int[ndarray, "r n"] | None = None,
+    specificity: float = SPECIFICITY,
+) -> Float64[ndarray, "r2 3 k"]:
+    """AUROC, average precision and sensitivity at a specificity of each class, (R, 3, K), in one pass.
+
+    Average precision is that of scikit-learn: the sum over thresholds of the step in recall times the precision there.
+    The sensitivity is the largest of any threshold whose specificity is at least the given one. NaN without positives;
+    AUROC and sensitivity also without negatives.
+
+    Raises:
+        ValueError: a score is NaN.
+    """
+    _check(scores_NK)
+    weights_NR = by_record(weights_RN, len(labels_NK))
+    ranked_K = rank_classes(labels_NK, scores_NK)
+    return np.stack([ranked.measure(weights_NR, specificity) for ranked in ranked_K], axis=-1).transpose(1, 0, 2)
 
 
 def auroc_one_vs_one(
     labels_NK: Bool[ndarray, "n k"], scores_NK: Float[ndarray, "n k"], weights_RN: Int[ndarray, "r n"] | None = None
 ) -> Float64[ndarray, "r2"]:
     """Macro AUROC over all pairs of classes that are both there, (R,); one class per record (Hand and Till 2001)."""
-    weights_NR = _by_record(weights_RN, len(labels_NK))
-    class_N = labels_NK.argmax(axis=1)
-    pairs = []
-    for a in range(labels_NK.shape[1]):
-        for b in range(a):
-            rows = np.flatnonzero((class_N == a) | (class_N == b))
-            is_a, weights = class_N[rows] == a, weights_NR[rows]
-            auroc_a, auroc_b = _auroc(is_a, scores_NK[rows, a], weights), _auroc(~is_a, scores_NK[rows, b], weights)
-            pairs.append((auroc_a + auroc_b) / 2)
-    return macro(np.stack(pairs, axis=1))
+    return macro(auroc_of_pairs(labels_NK, scores_NK, weights_RN)[0])
+
+
+def auroc_of_pairs(
+    labels_NK: Bool[ndarray, "n k"], scores_NK: Float[ndarray, "n k"], weights_RN: Int[ndarray, "r n"] | None = None
+) -> tuple[Float64[ndarray, "r2 pairs"], list[tuple[int, int]]]:
+    """AUROC of every pair of classes among the records of the two, (R, pairs), and which pairs; one class per record.
+
+    The mean of two: how well the score of each class tells its records from those of the other.
+    """
+    weights_NR = by_record(weights_RN, len(labels_NK))
+    records_K = [np.flatnonzero(labels_N) for labels_N in labels_NK.T]
+    pairs = [(a, b) for a in range(labels_NK.shape[1]) for b in range(a)]
+    values = np.empty((weights_NR.shape[1], len(pairs)))
+    for place, (a, b) in enumerate(pairs):
+        of_a = rank(records_K[a], records_K[b], scores_NK[:, a]).auroc(weights_NR)
+        of_b = rank(records_K[b], records_K[a], scores_NK[:, b]).auroc(weights_NR)
+        values[:, place] = (of_a + of_b) / 2
+    return values, pairs
 
 
 def f1(
     labels_NK: Bool[ndarray, "n k"], predicted_NK: Bool[ndarray, "n k"], weights_RN: Int[ndarray, "r n"] | None = None
 ) -> Float64[ndarray, "r2 k"]:
     """F1 per class, (R, K); NaN where a resample has no positive, as recall is then undefined."""
-    weights_RN = _by_record(weights_RN, len(labels_NK)).T
-    hits_RK = weights_RN @ (labels_NK & predicted_NK).astype(np.float64)
-    positives_RK = weights_RN @ labels_NK.astype(np.float64)
-    called_RK = weights_RN @ predicted_NK.astype(np.float64)
+    return f1_of(f1_parts(labels_NK, predicted_NK), by_record(weights_RN, len(labels_NK)))
+
+
+def f1_parts(labels_NK: Bool[ndarray, "n k"], predicted_NK: Bool[ndarray, "n k"]) -> Float32[ndarray, "n parts"]:
+    """What F1 is made of, for each record: hits of every class, then its positives, then what is called, (N, 3 K)."""
+    return np.concatenate([labels_NK & predicted_NK, labels_NK, predicted_NK], axis=1).astype(np.float32)
+
+
+def f1_of(parts: Float32[ndarray, "n parts"], weights_NR: Float[ndarray, "n r"]) -> Float64[ndarray, "r k"]:
+    """F1 per class, (R, K), from `f1_parts`."""
+    hits_RK, positives_RK, called_RK = np.split((weights_NR.T @ parts).astype(np.float64), 3, axis=1)
     return np.where(positives_RK > 0, 2 * hits_RK / np.maximum(positives_RK + called_RK, 1), np.nan)
+
+
+def accuracy(
+    labels_NK: Bool[ndarray, "n k"], predicted_NK: Bool[ndarray, "n k"], weights_RN: Int[ndarray, "r n"] | None = None
+) -> Float64[ndarray, "r2"]:
+    """Share of the records whose class is called, (R,); one class per record. NaN for a resample of no record."""
+    weights_NR = by_record(weights_RN, len(labels_NK))
+    total_R = weights_NR.sum(axis=0, dtype=np.float64)
+    right_R = (labels_NK & predicted_NK).any(axis=1).astype(weights_NR.dtype) @ weights_NR
+    return np.where(total_R > 0, right_R / np.maximum(total_R, 1), np.nan)
 
 
 def macro(values_RK: Float64[ndarray, "r k"]) -> Float64[ndarray, "r"]:
@@ -98,21 +146,6 @@ def best_f1_thresholds(
     return thresholds_K
 
 
-def _by_record(weights_RN: ndarray | None, records: int) -> ndarray:
-    if weights_RN is None:
-        return np.ones((records, 1))
-    return np.ascontiguousarray(weights_RN.T, dtype=np.float64)
-
-
-def _auroc(labels_N: ndarray, scores_N: ndarray, weights_NR: ndarray) -> ndarray:
-    """Mann-Whitney: the weight of the negatives below each positive, by a cumulative sum over the sorted negatives."""
-    positives, negatives = np.flatnonzero(labels_N), np.flatnonzero(~labels_N)
-    negatives = negatives[np.argsort(scores_N[negatives], kind="stable")]
-    below_NR = np.zeros((len(negatives) + 1, weights_NR.shape[1]))
-    np.cumsum(weights_NR[negatives], axis=0, out=below_NR[1:])
-    first = np.searchsorted(scores_N[negatives], scores_N[positives], side="left")
-    last = np.searchsorted(scores_N[negatives], scores_N[positives], side="right")
-    weights_PR = weights_NR[positives]
-    won_R = np.einsum("pr,pr->r", weights_PR, below_NR[first] + below_NR[last])
-    pairs_R = 2 * weights_PR.sum(axis=0) * below_NR[-1]
-    return np.where(pairs_R > 0, won_R / np.maximum(pairs_R, 1), np.nan)
+def _check(scores_NK: ndarray) -> None:
+    if np.isnan(scores_NK).any():
+        raise ValueError(f"scores: {int(np.isnan(scores_NK).sum())} of {scores_NK.size} are NaN, expected numbers")

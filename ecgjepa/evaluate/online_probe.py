@@ -14,7 +14,7 @@ from numpy import ndarray
 
 from ecgjepa.data.store import Store
 from ecgjepa.evaluate.features import embed_rows
-from ecgjepa.evaluate.protocols import LinearProbe
+from ecgjepa.evaluate.readouts import LinearProbe
 from ecgjepa.model.encoder import Encoder
 
 PREFERRED_LEVEL = "superdiagnostic"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +27,6 @@ from numpy import ndarray
 
 WIDTH_INCH = 10.7
 MAX_LOSS_POINTS = 300
-MAX_ROC_CLASSES = 11
 MAX_MAP_CLASSES = 6
 INK, MUTED, LINE = "#1f2428", "#68707a", "#d4d9df"
 # Okabe and Ito (2008), without black and without the yellow that no white page shows.
@@ -47,6 +46,11 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "ecgjepa",
 }  # fmt: skip
 styled = rc_context(STYLE)  # as a decorator: the style holds inside the function and nowhere else
+
+
+def model_style(model: str, rank: int) -> dict[str, Any]:
+    """Colour and line of a model: its own where it has one, else by its place among the models."""
+    return MODEL_STYLE.get(model, {"color": PALETTE[rank % len(PALETTE)]})
 
 
 @styled
@@ -116,52 +120,6 @@ def _binned(step: pd.Series, value: pd.Series) -> tuple[ndarray, ndarray, ndarra
 
 
 @styled
-def roc_curves(
-    label_RC: Bool[ndarray, "records classes"],
-    probability: Mapping[str, Float[ndarray, "records classes"]],
-    classes: Sequence[str],
-) -> Figure:
-    """ROC curves: one panel per class and one for their mean; one line per model of `probability`, by name.
-
-    Classes without positives or without negatives have no curve; of more than eleven the most frequent are
-    shown. The mean is that of all curves at one false positive rate; its area is the macro AUC (one against
-    the rest).
-    """
-    from sklearn.metrics import roc_auc_score, roc_curve
-
-    grid = np.linspace(0, 1, 501)
-    defined = [c for c in range(len(classes)) if 0 < label_RC[:, c].sum() < len(label_RC)]
-    shown = sorted(sorted(defined, key=lambda c: -label_RC[:, c].sum())[:MAX_ROC_CLASSES])
-    columns = 3 if len(shown) < 6 else 4
-    rows = math.ceil((len(shown) + 1) / columns)
-    figure = Figure((WIDTH_INCH, WIDTH_INCH / columns * rows + 0.4), layout="constrained")
-    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    ticks = {"ticks": (0, 0.5, 1), "labels": ("0", "0.5", "1")}
-    for ax, title in zip(panels, ["Mean of the classes", *(classes[c] for c in shown)], strict=False):
-        ax.plot([0, 1], [0, 1], color=LINE, linewidth=1)
-        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", title=title)
-        ax.set_xticks(**ticks)
-        ax.set_yticks(**ticks)
-    for ax in panels[len(shown) + 1 :]:
-        ax.remove()
-    for rank, (model, probability_RC) in enumerate(reversed(list(probability.items()))):
-        style = MODEL_STYLE.get(model, {"color": PALETTE[1]})
-        curves = {c: roc_curve(label_RC[:, c], probability_RC[:, c])[:2] for c in defined}
-        area = {c: float(roc_auc_score(label_RC[:, c], probability_RC[:, c])) for c in defined}
-        if defined:
-            curves[-1] = grid, np.mean([np.interp(grid, *curve) for curve in curves.values()], axis=0)
-            area[-1] = float(np.mean(list(area.values())))
-        for ax, c in zip(panels, [-1, *shown], strict=False):
-            if c in curves:
-                ax.plot(*curves[c], **style, gid=f"roc-{model}-{c}")
-                text = f"{model} {area[c]:.3f}"
-                ax.text(0.98, 0.04 + 0.1 * rank, text, ha="right", color=style["color"])
-    figure.supxlabel("false positive rate", fontsize=10.5, color=MUTED)
-    figure.supylabel("true positive rate", fontsize=10.5, color=MUTED)
-    return figure
-
-
-@styled
 def interval_plot(
     scores: Mapping[str, Mapping[str, tuple[float, float, float]]], title: str, chance: float | None = None
 ) -> Figure:
@@ -177,7 +135,7 @@ def interval_plot(
         rows = [(y, *row[model]) for y, row in enumerate(scores.values()) if model in row]
         y, value, low, high = np.array([row for row in rows if np.isfinite(row[1])], float).reshape(-1, 4).T
         y = y + 0.14 * (2 * rank - len(models) + 1)
-        colour = MODEL_STYLE.get(model, {"color": PALETTE[1]})["color"]
+        colour = model_style(model, rank)["color"]
         ax.hlines(y, low, high, color=colour, linewidth=1.4)
         ax.plot(value, y, "os"[rank % 2], color=colour, markersize=5, label=model, gid=f"values-{model}")
     if chance is not None:

@@ -1,34 +1,50 @@
-"""Linear evaluation: a frozen encoder and its twin with random weights, side by side on the same records.
+"""A frozen encoder and its twin with random weights, side by side on the same records, read out one way.
 
-Axes: N records, D features, K classes, M metrics; the last column of a table of metrics is the macro mean.
+Axes: N records that take part, M test records, D features, K classes.
 """
 
-import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-import torch
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Float32
 from numpy import ndarray
 
 from ecgjepa.data.seen import Seen
 from ecgjepa.data.store import Store
-from ecgjepa.evaluate.bootstrap import bootstrap, percentile_interval
-from ecgjepa.evaluate.features import contract_warnings, embed_rows
+from ecgjepa.evaluate.conditions import LeadSubset, NoisyStore
+from ecgjepa.evaluate.feature_cache import FeatureCache
+from ecgjepa.evaluate.features import Pooling, contract_warnings
+from ecgjepa.evaluate.frozen import FrozenEncoder
 from ecgjepa.evaluate.head import Head, describe_encoder
-from ecgjepa.evaluate.leaks import find_overlap, overlap_warnings
+from ecgjepa.evaluate.leaks import find_overlap
 from ecgjepa.evaluate.logistic import Task
-from ecgjepa.evaluate.metrics import measure
-from ecgjepa.evaluate.protocols import LinearProbe, PaperProbe, decide
-from ecgjepa.evaluate.published import comparison_warnings, published_numbers
+from ecgjepa.evaluate.readings import (
+    Material,
+    NumberPrediction,
+    Prediction,
+    Readout,
+    check_reading,
+    read_labels,
+    read_numbers,
+)
 from ecgjepa.evaluate.result import ProbeResult
+from ecgjepa.evaluate.scoring import Scored, score_models, score_regression
+from ecgjepa.evaluate.subgroups import store_groups
+from ecgjepa.evaluate.summary import (
+    absent_classes,
+    embedding_table,
+    label_predictions,
+    number_predictions,
+    summarise,
+    thresholds_of,
+    with_difference,
+)
 from ecgjepa.evaluate.targets import (
-    SPLITS,
     EvaluationProtocol,
+    RegressionTargets,
     Targets,
     arrange_splits,
     read_targets,
@@ -36,36 +52,48 @@ from ecgjepa.evaluate.targets import (
 )
 from ecgjepa.model.encoder import Encoder
 
-PACKAGES = ("ecgjepa", "torch", "numpy", "scipy", "scikit-learn")
+DEFAULT_CACHE = FeatureCache()
+HEAD_SAYS = (
+    "dataset", "level", "protocol", "label_fraction", "seed",
+    "encoder", "checkpoint", "width", "contract", "weights_sha256",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One model on the test records, and how it came to its decisions."""
+class Conditions:
+    """How the signal is read, and how much of the labels is learned from.
 
-    probabilities_NK: Float64[ndarray, "n k"]
-    predicted_NK: Bool[ndarray, "n k"]
-    thresholds_K: Float64[ndarray, "k"] | None
-    selection: dict[str, Any] | None
-    notes: list[str]
-    layer: tuple[Float64[ndarray, "k d"], Float64[ndarray, "k"]]
+    Attributes:
+        readout: what learns on the frozen features.
+        pooling: of the tokens; see `embed_rows`.
+        label_fraction: part of the training records to learn from.
+        leads: those that are there; all of the contract where None. For encoders of ours.
+        snr_db: noise over the test records, see `NoisyStore`; none where None.
+        seed: of held-out patients, label fraction, noise, the layer of `paper` and attention pooling, and resamples.
+    """
+
+    readout: Readout = "linear"
+    pooling: Pooling = "mean"
+    label_fraction: float = 1.0
+    leads: tuple[str, ...] | None = None
+    snr_db: float | None = None
+    seed: int = 0
 
 
 def run_probe(
     store: Store,
-    encoder: Encoder,
-    random_encoder: Encoder,
+    encoder: FrozenEncoder,
+    random_encoder: FrozenEncoder | None,
     *,
     level: str,
     task: Task = "multilabel",
+    targets: Targets | RegressionTargets | None = None,
     protocol: EvaluationProtocol = "strict",
+    conditions: Conditions = Conditions(),
     encoder_name: str = "teacher",
-    seed: int = 0,
-    label_fraction: float = 1.0,
     resamples: int = 1000,
-    batch_size: int = 64,
-    device: str | torch.device = "cpu",
-    progress: bool = True,
+    min_positives: int = 10,
+    cache: FeatureCache = DEFAULT_CACHE,
     command: str = "",
     checkpoint: str = "",
     seen: Seen | None = None,
@@ -73,15 +101,17 @@ def run_probe(
 ) -> ProbeResult:
     """Evaluate a frozen encoder on a labelled store, and the same encoder with random weights beside it.
 
-    `strict`: learn on the train split, choose C and thresholds on validation, read test once. `paper`: as published,
-    learn on train and validation, choose nothing. See `LinearProbe`, `PaperProbe` and, for the intervals, `bootstrap`.
+    `strict`: learn on the train split, choose strength and thresholds on validation, read test once. `paper`: as
+    published, learn on train and validation, choose nothing. For the intervals see `score_models`.
 
     Args:
-        level: label level of the store.
-        encoder_name: `teacher`, `student` or `published`, for the result.
-        seed: of the held-out patients, the label fraction, the layer of `paper`, and the resamples.
-        label_fraction: part of the training records to learn from.
+        random_encoder: None where there is none, as for an ONNX file.
+        level: label level of the store, or the name of `targets`.
+        targets: what is asked where it is no label level of the store: a number, sex, labels of a table.
+        encoder_name: `teacher`, `student`, `published`, or what another encoder is called, for the result.
         resamples: of the test patients.
+        min_positives: classes with fewer positive test records are marked, and left out of a second macro mean.
+        cache: where features are kept.
         command: what was typed, for the result.
         checkpoint: name of the encoder's run folder or file, for the head.
         seen: what the encoder was trained on, if that is known.
@@ -96,169 +126,149 @@ def run_probe(
         raise ValueError(
             f"probe: task {task!r} and protocol {protocol!r}, expected multilabel or multiclass and strict or paper"
         )
-    warnings = contract_warnings(store.contract, encoder.contract)
-    targets = arrange_splits(read_targets(store, level, task), protocol, seed)
-    targets = take_training_fraction(targets, label_fraction, seed)
-    overlap = find_overlap(store, targets, seen, allow=allow_overlap)
+    kind = "regression" if isinstance(targets, RegressionTargets) else task
+    check_reading(conditions.readout, kind, protocol, conditions.snr_db)
+    seed = conditions.seed
+    contract_notes = contract_warnings(store.contract, encoder.contract)
+    asked = read_targets(store, level, task) if targets is None else targets
+    asked = take_training_fraction(arrange_splits(asked, protocol, seed), conditions.label_fraction, seed)
+    overlap = find_overlap(store, asked, seen, allow=allow_overlap)
 
-    features: dict[str, Float32[ndarray, "n d"]] = {}
-    for name, model in {"pretrained": encoder, "random": random_encoder}.items():
-        features[name] = embed_rows(
-            model,
-            store,
-            targets.rows_N,
-            batch_size=batch_size,
-            device=device,
-            progress=progress,
-            description=f"embedding, {name} weights",
-        )
-    predictions = {name: _predict(targets, each, task, protocol, seed) for name, each in features.items()}
-    # Only from here on are the labels of the test records read.
-    test = targets.taking(targets.of("test"))
-    metrics = ["auc", "f1"] + ["auc_one_vs_one"] * (protocol == "paper" and task == "multiclass")
-    models, difference = _score(test, predictions, metrics, resamples, seed)
-
-    dataset, ours, random = str(store.info["dataset"]), predictions["pretrained"], predictions["random"]
-    models["random"] |= {"thresholds": _thresholds(test, random), "selection": random.selection}
-    notes = [*targets.warnings, *_absent_classes(targets, protocol), *ours.notes]
-    notes += [f"Random weights: {note}" for note in random.notes]
-    summary = {
-        "dataset": dataset,
+    networks = {"pretrained": encoder} | ({"random": random_encoder} if random_encoder is not None else {})
+    materials = {name: _material(each, store, asked, conditions, cache, name) for name, each in networks.items()}
+    about: dict[str, Any] = {
+        "dataset": str(store.info["dataset"]),
         "level": level,
-        "task": task,
+        "task": "regression" if isinstance(asked, RegressionTargets) else task,
         "protocol": protocol,
         "encoder": encoder_name,
+        "readout": conditions.readout,
+        "pooling": conditions.pooling,
+        "leads": None if conditions.leads is None else list(conditions.leads),
+        "snr_db": conditions.snr_db,
         "seed": seed,
-        "label_fraction": label_fraction,
+        "label_fraction": conditions.label_fraction,
         "command": command,
-        "versions": {"python": platform.python_version()} | {package: version(package) for package in PACKAGES},
-        "seconds": round(time.monotonic() - started, 1),
-        **targets.counts(),
-        "left_out": targets.left_out,
-        "classes": list(targets.classes),
-        "thresholds": _thresholds(test, ours),
-        "selection": ours.selection,
-        "bootstrap": {"resamples": resamples, "unit": "patient", "seed": seed},
-        "models": models,
-        "difference": difference,
-        "overlap": overlap,
-        "published": [
-            {"model": row.model, "value": row.value, "metric": f"AUC, {row.how}", "source": row.source}
-            for row in published_numbers(dataset, level, task)
-        ],
-        "warnings": [
-            *comparison_warnings(dataset, level, task, _present_records(store), protocol),
-            *warnings,
-            *overlap_warnings(overlap),
-            *notes,
-        ],
     }
-    test_features_ND = features["pretrained"][targets.of("test")]
-    about = {key: summary[key] for key in ("dataset", "level", "protocol", "label_fraction", "seed")}
-    about |= describe_encoder(encoder, encoder_name, checkpoint)
-    return ProbeResult(
-        summary,
-        _prediction_table(store, test, predictions),
-        _embedding_table(store, test, test_features_ND),
-        Head(*ours.layer, targets.classes, task, ours.thresholds_K, about),
-    )
-
-
-def _present_records(store: Store) -> int:
-    """Records of the data set whose files were there, kept or refused."""
-    refused = dict(store.info.get("account", {}).get("refused", {}))
-    refused.pop("file_absent", None)
-    return len(store) + sum(refused.values())
-
-
-def _predict(
-    targets: Targets, features_ND: Float32[ndarray, "n d"], task: Task, protocol: EvaluationProtocol, seed: int
-) -> Prediction:
-    """Learn from train (and validation), then predict test."""
-    train, validation = targets.of("train"), targets.of("validation")
-    learn = features_ND[train], targets.labels_NK[train]
-    probe: LinearProbe | PaperProbe
-    if protocol == "strict":
-        probe = LinearProbe(task).fit(*learn, features_ND[validation], targets.labels_NK[validation])
-        selection = {"C": probe.C_, "grid": [list(point) for point in probe.grid_]}
+    statistics = {"resamples": resamples, "seed": seed}
+    reading: Reading
+    if isinstance(asked, RegressionTargets):
+        reading = _read_numbers(store, asked, materials, about, statistics)
     else:
-        probe, selection = PaperProbe(task, seed).fit(*learn), None
-    probabilities_NK = probe.predict_proba(features_ND[targets.of("test")])
-    predicted_NK = decide(probabilities_NK, probe.thresholds_)
-    return Prediction(probabilities_NK, predicted_NK, probe.thresholds_, selection, probe.notes_, probe.raw_layer())
-
-
-def _score(
-    test: Targets, predictions: dict[str, Prediction], metrics: list[str], resamples: int, seed: int
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Scores of every model, and pretrained minus random on the same resamples, with intervals."""
-
-    def score(weights_RN: Int64[ndarray, "r n"] | None) -> ndarray:
-        one_vs_one = "auc_one_vs_one" in metrics
-        tables = [
-            measure(test.labels_NK, each.probabilities_NK, each.predicted_NK, one_vs_one, weights_RN)
-            for each in predictions.values()
-        ]
-        return np.stack([*tables, tables[0] - tables[1]], axis=1)
-
-    value = score(None)[0]
-    low, high = percentile_interval(bootstrap(score, test.patients_N, resamples, seed))
-
-    def interval(model: int, metric: str, column: int) -> dict[str, float | None]:
-        cell = model, metrics.index(metric), column
-        numbers = {"value": float(value[cell]), "low": float(low[cell]), "high": float(high[cell])}
-        return {name: None if np.isnan(number) else number for name, number in numbers.items()}
-
-    models = {}
-    for m, name in enumerate(predictions):
-        classes = {
-            class_: {"positives": int(test.labels_NK[:, k].sum())}
-            | {metric: interval(m, metric, k) for metric in ("auc", "f1")}
-            for k, class_ in enumerate(test.classes)
-        }
-        models[name] = {"macro": {metric: interval(m, metric, -1) for metric in metrics}, "classes": classes}
-    return models, {metric: interval(2, metric, -1) for metric in metrics}
-
-
-def _absent_classes(targets: Targets, protocol: EvaluationProtocol) -> list[str]:
-    consequences = {
-        "train": "so nothing to learn",
-        "validation": "so no say in the choice of C, and threshold 0.5 where one is needed",
-        "test": "so no score and no part in the macro mean",
-    }
-    notes = []
-    for split in SPLITS if protocol == "strict" else ("train", "test"):
-        there_K = targets.labels_NK[targets.of(split)].any(axis=0)
-        if absent := [name for name, there in zip(targets.classes, there_K, strict=True) if not there]:
-            notes.append(f"No positive {split} record, {consequences[split]}: {', '.join(absent)}.")
-    return notes
-
-
-def _thresholds(test: Targets, prediction: Prediction) -> dict[str, float]:
-    if prediction.thresholds_K is None:
-        return {}
-    return dict(zip(test.classes, prediction.thresholds_K.tolist(), strict=True))
-
-
-def _prediction_table(store: Store, test: Targets, predictions: dict[str, Prediction]) -> pd.DataFrame:
-    columns: dict[str, Any] = {
-        "record": store.records["record"].to_numpy()[test.rows_N],
-        "patient": test.patients_N,
-        "split": test.split_N,
-    }
-    for k, name in enumerate(test.classes):
-        columns[f"label:{name}"] = test.labels_NK[:, k].astype(np.int8)
-        columns |= {f"{model}:{name}": each.probabilities_NK[:, k] for model, each in predictions.items()}
-    return pd.DataFrame(columns)
-
-
-def _embedding_table(store: Store, test: Targets, features_ND: Float32[ndarray, "n d"]) -> pd.DataFrame:
-    names = np.array(test.classes, dtype=object)
-    return pd.DataFrame(
-        {
-            "record": store.records["record"].to_numpy()[test.rows_N],
-            "split": test.split_N,
-            "labels": [names[there].tolist() for there in test.labels_NK],
-            "pretrained": list(features_ND),
-        }
+        reading = _read_labels(store, asked, materials, about, statistics | {"min_positives": min_positives}, cache)
+    summary = summarise(
+        about | reading.found | {"selection": reading.ours.selection},
+        store,
+        asked,
+        statistics=statistics,
+        overlap=overlap,
+        warnings=[*contract_notes, *asked.warnings, *reading.notes],
+        seconds=time.monotonic() - started,
     )
+    test, ours = asked.taking(asked.of("test")), materials["pretrained"]
+    embeddings = embedding_table(store, test, ours[asked.of("test")]) if isinstance(ours, ndarray) else None
+    head = None
+    if isinstance(encoder, Encoder) and conditions.pooling == "mean" and conditions.leads is None:
+        head = _head(reading.ours, asked, about | describe_encoder(encoder, encoder_name, checkpoint))
+    return ProbeResult(summary, reading.table, embeddings, head)
+
+
+class Reading(NamedTuple):
+    """What the models said of the test records, and how well."""
+
+    found: dict[str, Any]
+    table: pd.DataFrame
+    ours: Prediction | NumberPrediction
+    notes: list[str]
+
+
+def _read_labels(
+    store: Store,
+    asked: Targets,
+    materials: dict[str, Material],
+    about: dict[str, Any],
+    statistics: dict[str, int],
+    cache: FeatureCache,
+) -> Reading:
+    task, protocol = about["task"], about["protocol"]
+    read = {
+        name: read_labels(asked, each, about["readout"], task, protocol, about["seed"], cache.device)
+        for name, each in materials.items()
+    }
+    # Only from here on are the labels of the test records read.
+    test = asked.taking(asked.of("test"))
+    scored = {name: Scored(each.probabilities_MK, each.predicted_MK) for name, each in read.items()}
+    reference, groups = "random" if "random" in read else None, store_groups(store, test.rows_N)
+    found = score_models(test, scored, task=task, reference=reference, subgroups=groups, **statistics)
+    found = with_difference(found, "pretrained")
+    for name, each in read.items():
+        found["models"][name] |= {"thresholds": thresholds_of(test, each.thresholds_K), "selection": each.selection}
+    ours = read["pretrained"]
+    found |= {"classes": list(asked.classes), "thresholds": thresholds_of(test, ours.thresholds_K)}
+    probabilities = {name: each.probabilities_MK for name, each in read.items()}
+    notes = [*absent_classes(asked, protocol), *_notes(read)]
+    return Reading(found, label_predictions(store, test, probabilities), ours, notes)
+
+
+def _read_numbers(
+    store: Store,
+    asked: RegressionTargets,
+    materials: dict[str, Material],
+    about: dict[str, Any],
+    statistics: dict[str, int],
+) -> Reading:
+    read = {}
+    for name, material in materials.items():
+        assert isinstance(material, ndarray), "tokens are refused above"
+        read[name] = read_numbers(asked, material, about["readout"])
+    test = asked.taking(asked.of("test"))
+    values = {name: each.values_M for name, each in read.items()}
+    reference = "random" if "random" in read else None
+    found = with_difference(score_regression(test, values, reference=reference, **statistics), "pretrained")
+    for name, each in read.items():
+        found["models"][name] |= {"selection": each.selection}
+    found |= {"unit": asked.unit}
+    return Reading(found, number_predictions(store, test, values), read["pretrained"], _notes(read))
+
+
+def _notes(read: Mapping[str, Prediction | NumberPrediction]) -> list[str]:
+    said = {"pretrained": "", "random": "Random weights: "}
+    return [f"{said[name]}{note}" for name, each in read.items() for note in each.notes]
+
+
+def _head(
+    ours: Prediction | NumberPrediction, asked: Targets | RegressionTargets, about: dict[str, Any]
+) -> Head | None:
+    """The layer as a file, of read-outs that have one."""
+    if ours.layer is None:
+        return None
+    said = {key: about[key] for key in HEAD_SAYS}
+    if isinstance(ours, Prediction):
+        assert isinstance(asked, Targets)
+        return Head(*ours.layer, asked.classes, about["task"], ours.thresholds_K, said)
+    assert isinstance(asked, RegressionTargets)
+    return Head(*ours.layer, (asked.name,), "regression", None, said | {"unit": asked.unit})
+
+
+def _material(
+    encoder: FrozenEncoder,
+    store: Store,
+    asked: Targets | RegressionTargets,
+    conditions: Conditions,
+    cache: FeatureCache,
+    name: str,
+) -> Material:
+    """Features, or tokens, of all records that take part; noise is over those of the test split only."""
+    if conditions.leads is not None:
+        if not isinstance(encoder, Encoder):
+            raise ValueError(f"leads: {type(encoder).__name__} takes all leads of its contract; only ours takes fewer")
+        encoder = LeadSubset(encoder, conditions.leads)
+    if conditions.readout == "attention":
+        return cache.tokens(encoder, store, asked.rows_N)
+    described = f"embedding, {name} weights"
+    take = {"pooling": conditions.pooling, "description": described}
+    features_ND: Float32[ndarray, "n d"] = cache.features(encoder, store, asked.rows_N, **take)  # type: ignore[arg-type]
+    if conditions.snr_db is not None:
+        noisy, test = NoisyStore.over(store, conditions.snr_db, conditions.seed), asked.of("test")
+        features_ND[test] = cache.features(encoder, noisy, asked.rows_N[test], **take)  # type: ignore[arg-type]
+    return features_ND

@@ -65,14 +65,14 @@ NUMBERS = (
 )
 
 
-def published_numbers(dataset: str, level: str, task: Task) -> list[PublishedNumber]:
+def published_numbers(dataset: str, level: str, task: str) -> list[PublishedNumber]:
     """What is published for a data set at the level of its published evaluation; none for other levels."""
     if LEVELS.get(dataset) != level:
         return []
     return [number for number in NUMBERS if (number.dataset, number.task) == (dataset, task)]
 
 
-def comparison_warnings(dataset: str, level: str, task: Task, records: int, protocol: str) -> list[str]:
+def comparison_warnings(dataset: str, level: str, task: str, records: int, protocol: str) -> list[str]:
     """Why our numbers must not be set beside the published ones; none where nothing is published.
 
     Args:

@@ -59,8 +59,12 @@ def write_report(run_dir: Path | str, out: Path | str | None = None, overwrite: 
     finished = {folder: result for folder, result in results.items() if result is not None}
     metrics, evaluations = read_metrics(run_dir / "metrics.csv"), read_evaluations(run_dir / "evaluations.csv")
     config = run_dir / "config.toml"
-    strict_first = sorted(finished.items(), key=lambda each: each[1].protocol != "strict")
-    probes = [probe_section(*each, number, len(finished)) for number, each in enumerate(strict_first)]
+    # First the linear read-outs of whole signals with all labels, strict ones before those of the paper.
+    strict_first = sorted(
+        ((folder, result) for folder, result in finished.items() if result.classes),
+        key=lambda each: (not each[1].is_plain, each[1].protocol != "strict"),
+    )
+    probes = [probe_section(*each, number, len(strict_first)) for number, each in enumerate(strict_first)]
     html = page_template(REPORT).render(
         name=run_dir.resolve().name,
         run=run,
@@ -73,6 +77,7 @@ def write_report(run_dir: Path | str, out: Path | str | None = None, overwrite: 
         coverage=coverage_picture(run),
         example=example_picture(run),
         probes=probes,
+        numbers=[result for result in finished.values() if not result.classes],
         unfinished=[folder.name for folder, result in results.items() if result is None],
         config=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
         models=MODELS,

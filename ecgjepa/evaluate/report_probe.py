@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgjepa.evaluate.class_curves import MAX_CURVE_CLASSES, roc_curves
 from ecgjepa.evaluate.pages import Picture, picture
-from ecgjepa.evaluate.plots import MAX_ROC_CLASSES, embedding_map, interval_plot, roc_curves
+from ecgjepa.evaluate.plots import embedding_map, interval_plot
 from ecgjepa.evaluate.projection import project_to_map
 from ecgjepa.evaluate.run_files import ProbeSummary, ReportError, read_table
 
@@ -68,8 +69,8 @@ def _roc(file: Path, result: ProbeSummary, prefix: str) -> Picture:
     curves = int(((label_RC.sum(0) > 0) & (label_RC.sum(0) < len(label_RC))).sum())
     if curves < len(result.classes):
         caption += f" {len(result.classes) - curves} classes have only one kind of record and therefore no curve."
-    if curves > MAX_ROC_CLASSES:
-        caption += f" Shown are the {MAX_ROC_CLASSES} most frequent of {curves}; the mean is over all."
+    if curves > MAX_CURVE_CLASSES:
+        caption += f" Shown are the {MAX_CURVE_CLASSES} most frequent of {curves}; the mean is over all."
     return picture(figure, f"{prefix}-roc", "ROC curves by class, pretrained against random weights", caption)
 
 

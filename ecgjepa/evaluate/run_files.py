@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 
 class ReportError(ValueError):
@@ -15,27 +15,40 @@ class ReportError(ValueError):
 
 
 class Interval(BaseModel):
-    """A score with its 95 % interval; None where it is not defined, as for a class without positives."""
+    """A score with its 95 % interval; None where it is not defined, as for a class without positives.
 
-    value: float | None
+    Of a difference also the p value.
+    """
+
+    value: float | None = None
     low: float | None = None
     high: float | None = None
+    p: float | None = None
 
 
 class Scores(BaseModel):
-    """The scores of one model, over all classes or on one."""
+    """The scores of one model, over all classes or on one; those that a task does not have are undefined."""
 
-    auc: Interval
-    f1: Interval
+    auc: Interval = Interval()
+    f1: Interval = Interval()
+    auprc: Interval | None = None
+    sensitivity_at_90_specificity: Interval | None = None
+    ece: Interval | None = None
+    accuracy: Interval | None = None
     auc_one_vs_one: Interval | None = None
+    mae: Interval | None = None
+    r2: Interval | None = None
     positives: int | None = None
+    rare: bool = False
 
 
 class ModelScores(BaseModel):
     """The scores of one model: macro, and per class."""
 
     macro: Scores
-    classes: dict[str, Scores]
+    macro_frequent: Scores | None = None
+    classes: dict[str, Scores] = {}
+    thresholds: dict[str, float] = {}
 
 
 class Published(BaseModel):
@@ -55,8 +68,13 @@ class ProbeSummary(BaseModel):
     task: str
     protocol: str
     encoder: str
-    classes: list[str] = Field(min_length=1)
+    classes: list[str] = []
     models: dict[str, ModelScores]
+    readout: str = "linear"
+    pooling: str = "mean"
+    leads: list[str] | None = None
+    snr_db: float | None = None
+    unit: str | None = None
     difference: Scores | None = None
     label_fraction: float = 1.0
     seed: int | None = None
@@ -71,6 +89,12 @@ class ProbeSummary(BaseModel):
     bootstrap: dict[str, Any] = {}
     published: list[Published] = []
     warnings: list[str] = []
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is the linear read-out of whole signals, from all labels."""
+        plain = self.readout == "linear" and self.pooling == "mean" and self.label_fraction == 1
+        return plain and self.leads is None and self.snr_db is None
 
 
 class Account(BaseModel):

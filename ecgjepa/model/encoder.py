@@ -66,6 +66,11 @@ class Encoder(nn.Module):
             self.register_buffer("pattern_NN", grid_pattern(leads, self.patches), persistent=False)
         self.initialise(generator)
 
+    @property
+    def width(self) -> int:
+        """Length of the features."""
+        return self.config.width
+
     def initialise(self, generator: torch.Generator | None = None) -> None:
         """Give every weight its initial value."""
         initialise(self, generator)
@@ -123,6 +128,10 @@ class Encoder(nn.Module):
         attend = self._attend(tokens_BLVD.shape[1], tokens_BLVD.shape[2], present_BLP)
         tokens_BLVD = self.blocks(tokens_BLVD, position_BLPD, attend, path_scale, layer, kept_patches)
         return self.norm(tokens_BLVD) if layer is None else tokens_BLVD
+
+    def tokens(self, signal_mv_BLS: Float[Tensor, "b l samples"]) -> Float[Tensor, "b t d"]:
+        """Features of all patches of the contract's leads in one row, lead by lead, (B, T, D)."""
+        return self.forward_features(signal_mv_BLS).flatten(1, 2)
 
     def pool(
         self, features_BLVD: Float[Tensor, "b l v d"], present_BLV: Bool[Tensor, "b l v"] | None = None

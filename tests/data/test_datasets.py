@@ -6,11 +6,20 @@ from pathlib import Path
 
 import h5py
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from ecgjepa.data.listings.datasets import DatasetError, list_records
-from ecgjepa.data.listings.labels import cpsc2018_labels, read_header_notes
+from ecgjepa.data.listings.labels import (
+    CHALLENGE2020_CLASSES,
+    HeaderNotes,
+    challenge2020_labels,
+    cpsc2018_labels,
+    read_header_notes,
+)
+from ecgjepa.data.prepare import prepare
 from ecgjepa.data.readers import read
+from ecgjepa.data.store import RECORDS, Store
 from ecgjepa.errors import RefusedRecordError
 from tests.data.archives import smooth_signal, write_code15, write_ptbxl, write_wfdb
 
@@ -34,6 +43,32 @@ def test_ptbxl(tmp_path: Path) -> None:
     assert records.loc["00002_hr", "labels_superdiagnostic"] == ["MI"]
     assert records.loc["00003_hr", "labels_superdiagnostic"] is None  # AFIB is no diagnosis
     assert records.loc[["00009_hr", "00010_hr"], "split"].tolist() == ["validation", "test"]
+
+
+def test_ptbxl_devices_and_sites(tmp_path: Path) -> None:
+    write_ptbxl(tmp_path, records=4, absent=0)
+    table = tmp_path / "ptbxl_database.csv"
+    assert list_records("ptbxl", tmp_path).records[["device", "site"]].isna().all(axis=None)
+    told = {"device": ["CS100    3", "AT-6 C 5.0", None, "AT-6     6"], "site": [0.0, 12.0, None, 3.0]}
+    pd.read_csv(table).assign(**told).to_csv(table, index=False)
+    store = prepare("ptbxl", tmp_path, tmp_path / "store", workers=1, progress=False)
+    assert store.column("device").to_pylist() == ["CS100 3", "AT-6 C 5.0", None, "AT-6 6"]
+    assert store.column("site").to_pylist() == ["0", "12", None, "3"]
+
+
+def test_a_store_of_before_there_were_devices_opens_and_gets_them(tmp_path: Path) -> None:
+    write_ptbxl(tmp_path, records=4, absent=0)
+    table = tmp_path / "ptbxl_database.csv"
+    store = prepare("ptbxl", tmp_path, tmp_path / "store", workers=1, progress=False)
+    columns = pq.read_table(store.path / RECORDS).drop_columns(["device", "site"])
+    pq.write_table(columns, store.path / RECORDS)
+    older = Store.open(store.path)
+    assert not older.has_column("site")
+    assert "site" not in older.records
+    pd.read_csv(table).assign(site=2.0).to_csv(table, index=False)
+    newer = prepare("ptbxl", tmp_path, tmp_path / "store", workers=1, progress=False)
+    assert newer.records["site"].tolist() == ["2"] * 4
+    newer.verify()
 
 
 def test_code15(tmp_path: Path) -> None:
@@ -177,6 +212,40 @@ def test_header_notes() -> None:
     assert cpsc2018_labels(()) is None
 
 
+def test_challenge_of_2020() -> None:
+    assert len(CHALLENGE2020_CLASSES) == 27
+    assert len(set(CHALLENGE2020_CLASSES.values())) == 24
+
+    def labels(*codes: str) -> list[str] | None:
+        return challenge2020_labels(HeaderNotes(None, None, codes))
+
+    assert labels("713427006") == labels("59118001") == ["RBBB"]
+    assert labels("284470004") == labels("63593006", "284470004") == ["PAC"]
+    assert labels("427172004", "17338001", "426783006") == ["NSR", "PVC"]
+    assert labels("428750005") == []  # a code, and none of the scored
+    assert labels() is None
+
+
+@pytest.mark.real_data
+def test_real_challenge_folders(real_data_dir: Path, tmp_path: Path) -> None:
+    store = prepare("folder", real_data_dir / "challenge2020", tmp_path / "s", workers=1, progress=False)
+    records = store.records.set_index("record")
+    assert len(records) == 32
+    assert set(store.info["levels"]) == {"snomed", "challenge2020"}
+    assert set(store.info["levels"]["challenge2020"]) <= set(CHALLENGE2020_CLASSES.values())
+    assert records.loc["cpsc_extra/Q0077", "labels_challenge2020"] == ["Brady", "IRBBB", "RBBB"]
+    assert records.loc["georgia/E00001", "labels_challenge2020"] is None  # an empty Dx
+    ptb = records.loc["ptb/S0001"]  # 38 s at 1,000 Hz, 2,000,000 steps per mV
+    assert (ptb["age"], ptb["sex"], ptb["labels_snomed"]) == (81, "female", None)
+
+
+@pytest.mark.real_data
+def test_real_code15_tells_sex_and_age(real_data_dir: Path) -> None:
+    records = list_records("code15", real_data_dir / "code15").records.set_index("record")
+    assert records.loc["438277", ["sex", "age"]].tolist() == ["male", 46]
+    assert records["age"].notna().sum() == records["sex"].notna().sum() == 10
+
+
 @pytest.mark.real_data
 def test_ptbxl_levels_have_the_published_sizes(real_data_dir: Path) -> None:
     listing = list_records("ptbxl", real_data_dir / "ptbxl")
@@ -189,3 +258,7 @@ def test_ptbxl_levels_have_the_published_sizes(real_data_dir: Path) -> None:
     assert len(present) == 400
     counts = present["labels_superdiagnostic"].dropna().explode().value_counts().to_dict()
     assert counts == {"NORM": 184, "MI": 103, "STTC": 94, "CD": 77, "HYP": 53}
+    assert listing.records["device"].notna().all()
+    assert listing.records["device"].nunique() == 11
+    assert (listing.records["site"] == "0").sum() == 8940
+    assert listing.records["site"].isna().sum() == 18

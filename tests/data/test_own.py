@@ -183,7 +183,7 @@ def test_a_folder_streams_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     listing = list_folder(tmp_path)
     pieces = list(listing.pieces())
     assert [len(piece) for piece in pieces] == [4] * 6 + [1]
-    assert pieces[0].schema == listing_schema(["snomed"])
+    assert pieces[0].schema == listing_schema(["snomed", "challenge2020"])
     assert names(listing) == sorted(f"{k % 3}/{k:02d}" for k in range(25))
     assert names(listing) == names(listing)
     for _ in checked_pieces(listing, tmp_path):
@@ -254,11 +254,11 @@ def test_a_folder_without_an_ecg_says_what_is_there(tmp_path: Path) -> None:
 
 # Cells `!` stand for `|`.
 FULL = """
-path     | record  | Patient ID | split | fold | age | sex     | site
-a        | first   | 17         | val   | 3    | 53  | F       | X
-b.hea    |         |            |       |      |     |         |
-./c.dat  | nan-one | p 3        | TRAIN | 1    | 0   | unknown |
-gone.edf | NA      | p4         | test  |      |     |         |
+path     | record  | Patient ID | split | fold | age | sex     | site        | Device      | ward
+a        | first   | 17         | val   | 3    | 53  | F       | 3.0         | CS100    3  | X
+b.hea    |         |            |       |      |     |         |             |             |
+./c.dat  | nan-one | p 3        | TRAIN | 1    | 0   | unknown | north  wing |             |
+gone.edf | NA      | p4         | test  |      |     |         |             |             |
 """
 MORE = """
 labels    | labels_rhythm | sampling_rate_hz | leads  | units | gain_per_mv
@@ -281,7 +281,7 @@ def test_what_a_table_says(tmp_path: Path, separator: str, mark: str) -> None:
     table = write_table(tmp_path, mark + full_table(separator), "my.tsv" if separator == "\t" else "my.csv")
     listing = list_table(table)
     check_full(listing, tmp_path)
-    assert listing.unknown == ("site",)
+    assert listing.unknown == ("ward",)
     assert listing.has_patients
 
 
@@ -295,6 +295,8 @@ def test_the_same_from_parquet(tmp_path: Path) -> None:
         "fold": [3, None, 1, None],
         "age": [53, None, 0.0, None],
         "sex": ["F", "", "other", None],
+        "site": ["3.0", None, "north  wing", None],
+        "device": ["CS100    3", None, None, None],
         "labels": [["AF", "MI", "AF"], None, ["NORM"], None],
         "labels_rhythm": [[], None, ["SR"], None],
         "sampling_rate_hz": [500, None, None, None],
@@ -313,12 +315,14 @@ def check_full(listing: OwnListing, folder: Path) -> None:
     assert listing.levels == {"rhythm": None, "labels": None}
     assert first == {
         "record": "first", "path": os.fsencode(folder / "a.hea"), "row": None, "patient": "17", "fold": 3,
-        "split": "validation", "age": 53.0, "sex": "female", "labels_labels": ["AF", "MI"], "labels_rhythm": [],
+        "split": "validation", "age": 53.0, "sex": "female",
+        "device": "CS100 3", "site": "3", "labels_labels": ["AF", "MI"], "labels_rhythm": [],
         "sampling_rate_hz": 500.0, "leads": ["I", "II"], "unit": "mV", "gain_per_mv": None,
     }  # fmt: skip
     assert (second["record"], second["patient"], second["path"]) == ("b", "b", os.fsencode(folder / "b.hea"))
     assert {second[name] for name in ("split", "fold", "age", "sex", "labels_labels", "labels_rhythm")} == {None}
     assert (third["split"], third["age"], third["sex"], third["labels_rhythm"]) == ("train", 0.0, None, ["SR"])
+    assert (third["site"], third["device"]) == ("north wing", None)
     assert third["path"] == os.fsencode(f"{folder}/./c.hea")
     assert hints_of(third) == Hints(None, ("I", "II"), "adc", 200.0)
     assert (fourth["record"], fourth["path"], fourth["split"]) == ("NA", None, "test")

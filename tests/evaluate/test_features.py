@@ -8,6 +8,7 @@ import torch
 
 from ecgjepa.data.store import Store
 from ecgjepa.evaluate.features import contract_warnings, embed_rows
+from ecgjepa.filtering import apply_filter
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.signal import SignalContract
 
@@ -109,3 +110,53 @@ def test_features_that_are_not_finite_are_named():
 def test_no_rows_is_an_error():
     with pytest.raises(ValueError, match="0 rows"):
         embed_rows(LeadEncoder("I"), make_store(4), [], progress=False)
+
+
+def test_mean_and_deviation_over_the_tokens():
+    store, encoder = make_store(5), Encoder(MODEL, CONTRACT)
+    features = embed_rows(encoder, store, range(5), pooling="mean_std", batch_size=2, progress=False)
+    with torch.no_grad():
+        tokens = encoder.forward_features(torch.from_numpy(store.signals_mv(range(5)))).flatten(1, 2).numpy()
+    np.testing.assert_allclose(features, np.hstack([tokens.mean(axis=1), tokens.std(axis=1)]), atol=1e-6)
+    np.testing.assert_allclose(features[:, :8], embed_rows(encoder, store, range(5), progress=False), atol=1e-6)
+
+
+class Plain:
+    """Any object with a contract, a width, a call and `to` will do."""
+
+    def __init__(self, contract=CONTRACT):
+        self.contract, self.width, self.device = contract, contract.samples, None
+
+    def __call__(self, signal_mv_BLS):
+        assert torch.is_inference_mode_enabled()
+        return signal_mv_BLS[:, 1]
+
+    def to(self, device):
+        self.device = str(device)
+
+
+def test_an_encoder_need_not_be_one_of_ours():
+    store, encoder = make_store(6), Plain()
+    features = embed_rows(encoder, store, [3, 1], progress=False)
+    np.testing.assert_array_equal(features, store.signals_mv([3, 1])[:, 1])
+    assert encoder.device == "cpu"
+    with pytest.raises(ValueError, match="Plain gives none, expected an encoder with `tokens"):
+        embed_rows(encoder, store, [3], pooling="mean_std", progress=False)
+
+
+def test_the_filter_of_the_encoder_is_applied_to_a_store_without():
+    contract = SignalContract(leads=("I", "II"), sampling_rate_hz=100, seconds=1)
+    signals_uv = (1000 * np.random.default_rng(0).standard_normal((6, 2, 100))).astype(np.int16)
+    store = replace(make_store(6), contract=contract, signals_uv=signals_uv)
+    filtering = replace(contract, filter="butterworth")
+    (warning,) = contract_warnings(contract, filtering)
+    assert "butterworth" in warning
+    features = embed_rows(Plain(filtering), store, [5, 0], progress=False)
+    raw = store.signals_mv([5, 0])[:, 1]
+    np.testing.assert_allclose(features, apply_filter(raw, 100, "butterworth"), atol=1e-6)
+    assert np.abs(features - raw).max() > 0.1
+    already = replace(store, contract=filtering)
+    assert contract_warnings(filtering, filtering) == []
+    np.testing.assert_array_equal(embed_rows(Plain(filtering), already, [5, 0], progress=False), raw)
+    with pytest.raises(ValueError, match="the store has filter butterworth, the encoder expects none"):
+        embed_rows(Plain(contract), already, [0], progress=False)

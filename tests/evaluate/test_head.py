@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from ecgjepa.evaluate.head import HEAD, Head, HeadError, describe_encoder
-from ecgjepa.evaluate.protocols import LinearProbe, PaperProbe
+from ecgjepa.evaluate.readouts import LinearProbe, PaperProbe
 from ecgjepa.model.encoder import Encoder
 
 from .fakes import CONTRACT, MODEL

@@ -7,7 +7,7 @@ import torch
 from ecgjepa.config import ModelConfig
 from ecgjepa.evaluate.head import Head, describe_encoder
 from ecgjepa.evaluate.occlusion import occlusion_map
-from ecgjepa.evaluate.protocols import CONSTANT_LOGIT
+from ecgjepa.evaluate.readouts import CONSTANT_LOGIT
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.signal import SignalContract
 

@@ -12,7 +12,7 @@ import torch
 from ecgjepa.data.store import DESCRIPTION, RECORDS, Store
 from ecgjepa.evaluate.metrics import auroc, macro
 from ecgjepa.evaluate.online_probe import C_GRID, OnlineProbe, choose_level
-from ecgjepa.evaluate.protocols import LinearProbe
+from ecgjepa.evaluate.readouts import LinearProbe
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.signal import SignalContract
 from tests.data.stores import write_store

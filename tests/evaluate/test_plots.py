@@ -11,13 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch
 from sklearn.metrics import roc_auc_score
 
+from ecgjepa.evaluate.class_curves import roc_curves
 from ecgjepa.evaluate.paper import ecg_paper
 from ecgjepa.evaluate.plots import (
     MAX_LOSS_POINTS,
     embedding_map,
     interval_plot,
     loss_curve,
-    roc_curves,
     segments,
     to_svg,
 )

@@ -10,10 +10,12 @@ from jaxtyping import TypeCheckError
 from sklearn.metrics import f1_score, roc_auc_score
 
 from ecgjepa.evaluate import result as result_module
+from ecgjepa.evaluate.feature_cache import FeatureCache
 from ecgjepa.evaluate.head import Head
-from ecgjepa.evaluate.probe import run_probe
+from ecgjepa.evaluate.probe import Conditions, run_probe
 from ecgjepa.evaluate.published import FULL_SIZES, NUMBERS, comparison_warnings, published_numbers
-from ecgjepa.evaluate.result import folder_name, format_table
+from ecgjepa.evaluate.result import folder_name
+from ecgjepa.evaluate.result_table import format_table
 from ecgjepa.evaluate.run_files import ProbeSummary, read_json
 from ecgjepa.signal import SignalContract
 
@@ -21,9 +23,11 @@ from .fakes import CLASSES, CONTRACT, LeadEncoder, make_store, with_records
 
 
 def probe(store=None, encoder=None, random_encoder=None, **options):
-    options = {"level": "superdiagnostic", "resamples": 100, "progress": False} | options
+    options = {"level": "superdiagnostic", "resamples": 100, "cache": FeatureCache(progress=False)} | options
+    conditions = Conditions(**{name: options.pop(name) for name in [*options] if hasattr(Conditions, name)})
     store = make_store(exclusive=options.get("task") == "multiclass") if store is None else store
-    return run_probe(store, encoder or LeadEncoder("I"), random_encoder or LeadEncoder("II"), **options)
+    networks = encoder or LeadEncoder("I"), random_encoder or LeadEncoder("II")
+    return run_probe(store, *networks, conditions=conditions, **options)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +76,8 @@ def test_the_summary_says_what_was_done(strict):
         grid = dict(selection["grid"])
         assert grid[selection["C"]] == max(grid.values())
     assert strict.name == "ptbxl-superdiagnostic-multilabel-strict-teacher"
-    assert strict.name == folder_name("ptbxl", "superdiagnostic", "multilabel", "strict", "teacher")
+    named = {"dataset": "ptbxl", "level": "superdiagnostic", "task": "multilabel", "protocol": "strict"}
+    assert strict.name == folder_name(**named, encoder="teacher")
 
 
 @pytest.mark.parametrize("protocol", ["strict", "paper"])
@@ -119,7 +124,6 @@ def test_multiclass_in_both_protocols():
     strict, paper = (probe(task="multiclass", protocol=protocol) for protocol in ("strict", "paper"))
     assert strict.summary["left_out"] == {"no label": 0, "more than one label": 0}
     assert strict.summary["thresholds"] == paper.summary["thresholds"] == {}
-    assert "auc_one_vs_one" not in strict.summary["models"]["pretrained"]["macro"]
     for result in (strict, paper):
         table = result.predictions
         truth, scores = table[[f"label:{n}" for n in CLASSES]], table[[f"pretrained:{n}" for n in CLASSES]].to_numpy()
@@ -127,9 +131,10 @@ def test_multiclass_in_both_protocols():
         macro = result.summary["models"]["pretrained"]["macro"]
         assert macro["auc"]["value"] == pytest.approx(roc_auc_score(truth, scores, multi_class="ovr"))
         assert macro["f1"]["value"] == pytest.approx(f1_score(truth, scores.argmax(axis=1), average="macro"))
+        assert macro["accuracy"]["value"] == pytest.approx((truth == scores.argmax(axis=1)).mean())
     assert macro["auc_one_vs_one"]["value"] == pytest.approx(roc_auc_score(truth, scores, multi_class="ovo"))
     assert paper.summary["difference"]["auc_one_vs_one"]["low"] > 0
-    assert "macro, one-vs-one" in format_table(paper)
+    assert "AUC, one-vs-one" in format_table(paper.summary)
 
 
 def test_several_records_of_a_patient_widen_the_intervals():
@@ -167,7 +172,7 @@ def test_absent_classes_are_named_and_the_result_is_still_json(tmp_path):
     assert result.summary["models"]["pretrained"]["macro"]["auc"]["value"] == pytest.approx(np.mean(values))
     result.save(tmp_path / "probe")
     assert json.loads((tmp_path / "probe" / "result.json").read_text())["classes"] == classes
-    assert "GONE" in format_table(result)
+    assert "GONE" in format_table(result.summary)
 
 
 def test_saved_files_hold_what_the_report_reads(strict, tmp_path):
@@ -235,7 +240,7 @@ def test_a_failed_write_leaves_nothing_behind(strict, tmp_path, monkeypatch):
 
 
 def test_the_table_shows_scores_random_weights_difference_and_literature(strict):
-    text, macro = format_table(strict), strict.summary["models"]["pretrained"]["macro"]["auc"]
+    text, macro = format_table(strict.summary), strict.summary["models"]["pretrained"]["macro"]["auc"]
     assert f"{macro['value']:.3f} [{macro['low']:.3f}, {macro['high']:.3f}]" in text
     assert "random weights" in text
     assert "difference" in text
@@ -254,7 +259,7 @@ def test_the_table_shows_scores_random_weights_difference_and_literature(strict)
         ({"level": "rhythm"}, ValueError, "level 'rhythm' is not in this store"),
         ({"label_fraction": 2.0}, ValueError, "label fraction: expected"),
         ({"resamples": 0}, ValueError, "0 resamples"),
-        ({"batch_size": 0}, ValueError, "batches of 0"),
+        ({"cache": FeatureCache(batch_size=0)}, ValueError, "batches of 0"),
         # Shape checks of the tests refuse these before our own ValueError does.
         ({"task": "regression"}, (ValueError, TypeCheckError), "regression"),
         ({"protocol": "lenient"}, (ValueError, TypeCheckError), "lenient"),

@@ -10,9 +10,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ecgjepa.evaluate import logistic, protocols
+from ecgjepa.evaluate import logistic
 from ecgjepa.evaluate.logistic import LogisticPath
-from ecgjepa.evaluate.protocols import C_GRID, LinearProbe, PaperProbe, decide
+from ecgjepa.evaluate.readouts import C_GRID, LinearProbe, PaperProbe, checks, decide
 
 
 def make_data(records=300, features=20, classes=4, seed=0, exclusive=False):
@@ -88,7 +88,7 @@ def test_c_is_the_best_on_validation(task):
 def test_the_search_ends_when_it_only_gets_worse(monkeypatch):
     aucs = dict(zip(C_GRID, [0.6, 0.7, 0.65, 0.66, 0.71, 0.70, 0.71, 0.69, 0.9, 0.9], strict=True))
     found = iter(aucs.values())
-    monkeypatch.setattr(protocols, "auroc", lambda labels, scores: np.full((1, 1), next(found)))
+    monkeypatch.setattr(checks, "auroc", lambda labels, scores: np.full((1, 1), next(found)))
     probe = LinearProbe("multilabel").fit(*split(*make_data()))
     assert dict(probe.grid_) == dict(list(aucs.items())[:8])
     assert probe.C_ == 0.1

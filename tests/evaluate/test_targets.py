@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ecgjepa.evaluate.targets import arrange_splits, read_targets, take_training_fraction
+from ecgjepa.evaluate.targets import arrange_splits, read_regression, read_targets, take_training_fraction
 
 from .fakes import make_store, with_records
 
@@ -123,3 +123,31 @@ def test_label_fraction_takes_a_seeded_part_of_training_alone():
     for fraction in (0.0, 1.5, -1, float("nan")):
         with pytest.raises(ValueError, match="label fraction: expected a number above 0 and at most 1"):
             take_training_fraction(targets, fraction, seed=3)
+
+
+@pytest.mark.parametrize("task", ["multilabel", "multiclass"])
+def test_sex_is_a_level_of_every_store(task):
+    sexes = ["male", None, "female", "female", "male", "male"]
+    store = with_records(make_store(6), sex=sexes, **SMALL)
+    targets = read_targets(store, "sex", task)
+    assert targets.classes == ("female", "male")
+    np.testing.assert_array_equal(targets.rows_N, [0, 2, 3, 4])
+    np.testing.assert_array_equal(targets.labels_NK[:, 0], [False, True, True, False])
+    assert targets.left_out["sex unknown"] == targets.left_out["in no split"] == 1
+    own = with_records(make_store(6, levels={"sex": ["x"]}), labels_sex=[["x"]] * 6, **SMALL)
+    assert read_targets(own, "sex", task).classes == ("x",)
+
+
+def test_age_is_a_number_to_predict():
+    ages = [50.0, np.nan, 90.0, 20.5, 90.0, 30.0]
+    targets = read_regression(with_records(make_store(6), age=ages, **SMALL), "age")
+    assert (targets.name, targets.unit, targets.rows_N.tolist()) == ("age", "years", [0, 2, 3, 4])
+    assert targets.values_N.tolist() == [50, 90, 20.5, 90]
+    assert targets.left_out == {"age unknown": 1, "in no split": 1}
+    assert targets.warnings == ("2 ages of 90 stand for all above 89, which PTB-XL does not tell apart.",)
+    arranged = arrange_splits(targets, "strict", 0)
+    assert arranged.counts()["records"] == {"train": 2, "validation": 1, "test": 1}
+    part = take_training_fraction(arranged, 0.5, 0)
+    assert len(part.values_N) == len(part.rows_N) == 3
+    with pytest.raises(ValueError, match="regression: 'height', expected age, heart_rate, or a table"):
+        read_regression(make_store(6), "height")

@@ -66,6 +66,11 @@ def patient_with_comma(cell: Cell) -> str:
     return whole[1] if whole else text
 
 
+def group(cell: Cell) -> str:
+    """A device or a site, as `patient`, and with one blank where a program wrote several (`CS100    3`)."""
+    return " ".join(patient(cell).split())
+
+
 def path(cell: Cell) -> str:
     """A path."""
     text = _text(cell, "a path")
@@ -157,6 +162,8 @@ def parsers(decimal_comma: bool) -> dict[str, Callable[[Cell], Any]]:
         "fold": _within(real, -(2**62), 2**62, whole=True),
         "age": _within(real, 0, MAX_AGE),
         "sex": sex,
+        "device": group,
+        "site": group,
         "sampling_rate_hz": _positive(real),
         "leads": leads,
         "unit": unit,

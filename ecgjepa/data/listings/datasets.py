@@ -18,14 +18,16 @@ from ecgjepa.data.formats.machine import refusal_of_trouble
 from ecgjepa.data.listings.labels import (
     CODE15_CLASSES,
     CPSC2018_CLASSES,
+    HEADER_LEVELS,
     HeaderNotes,
     cpsc2018_labels,
     ptbxl_labels,
     ptbxl_levels,
     read_scp_codes,
+    rhythm_labels,
 )
 from ecgjepa.data.listings.listing import DatasetError, Listing, printable
-from ecgjepa.data.listings.own import list_folder, snomed
+from ecgjepa.data.listings.own import list_folder
 
 PTBXL_SPLITS = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
 
@@ -73,6 +75,7 @@ def list_ptbxl(folder: Path) -> Listing:
         "split": table["strat_fold"].map(PTBXL_SPLITS),
         "age": table["age"].clip(upper=90),  # the table writes 300 for "over 89"
         "sex": table["sex"].map({0: "male", 1: "female"}),
+        **{name: _groups(table[name]) for name in ("device", "site") if name in table.columns},
     }
     for level, class_of in levels.items():
         labels_of = functools.cache(functools.partial(ptbxl_labels, class_of=class_of))
@@ -96,7 +99,8 @@ def list_shaoxing(folder: Path) -> Listing:
     headers = sorted(root.glob("*/*/*.hea"))
     if not headers:
         raise DatasetError(f"shaoxing: no header in {root}, expected two levels of folders with JS*.hea")
-    return Listing.of_columns("shaoxing", _wfdb_records(headers), {"snomed": None}, {"snomed": snomed}, folder=folder)
+    levels: dict[str, list[str] | None] = dict.fromkeys(HEADER_LEVELS)
+    return Listing.of_columns("shaoxing", _wfdb_records(headers), levels, HEADER_LEVELS, folder=folder)
 
 
 def list_cpsc2018(folder: Path) -> Listing:
@@ -109,6 +113,19 @@ def list_cpsc2018(folder: Path) -> Listing:
     records["split"] = ["test" if fold == 7 else "train" for fold in records["fold"]]
     levels: dict[str, list[str] | None] = {"diagnosis": sorted(CPSC2018_CLASSES.values())}
     return Listing.of_columns("cpsc", records, levels, {"diagnosis": _cpsc2018}, folder=folder)
+
+
+def list_ludb(folder: Path) -> Listing:
+    """LUDB (Kalyakulina et al. 2020): `data/1.hea` ..., each of another patient, no split; waves beside the signals.
+
+    The waves are read by `ecgjepa.evaluate.segmentation_targets`, which divides the patients.
+    """
+    root = folder / "data" if (folder / "data").is_dir() else folder
+    headers = sorted(root.glob("*.hea"), key=lambda header: (not header.stem.isdecimal(), len(header.stem), header))
+    if not headers:
+        raise DatasetError(f"ludb: no header in {root}, expected 1.hea, 2.hea, ... in {folder} or in its folder data")
+    levels: dict[str, list[str] | None] = {"rhythm": None}
+    return Listing.of_columns("ludb", _wfdb_records(headers), levels, {"rhythm": rhythm_labels}, folder=folder)
 
 
 def list_code15(folder: Path) -> Listing:
@@ -172,6 +189,7 @@ DATASETS: dict[str, Callable[[Path], Listing]] = {
     "shaoxing": list_shaoxing,
     "code15": list_code15,
     "cpsc": list_cpsc2018,
+    "ludb": list_ludb,
     "folder": list_folder,
 }
 
@@ -203,6 +221,13 @@ def _patients(ids: pd.Series, records: Iterable[str]) -> list[str]:
     if not pd.api.types.is_numeric_dtype(ids):
         return [record if pd.isna(i) else str(i) for i, record in zip(ids, records, strict=True)]
     return [record if i != i else f"{i:.0f}" for i, record in zip(ids.tolist(), records, strict=True)]
+
+
+def _groups(column: pd.Series) -> list[str | None]:
+    """Devices or sites: numbers without decimals, one blank where PTB-XL has several (`CS100    3`)."""
+    if pd.api.types.is_numeric_dtype(column):
+        return [None if value != value else f"{value:g}" for value in column.tolist()]
+    return [None if pd.isna(value) else " ".join(str(value).split()) or None for value in column.tolist()]
 
 
 def _exam_ids(part: Path) -> list[int] | None:

@@ -35,6 +35,8 @@ FIELDS = {
     "split": pa.string(),
     "age": pa.float64(),
     "sex": pa.string(),
+    "device": pa.string(),
+    "site": pa.string(),
     "sampling_rate_hz": pa.float64(),
     "leads": pa.list_(pa.string()),
     "unit": pa.string(),
@@ -57,8 +59,8 @@ class Listing:
         dataset: short name.
         pieces: begins again from the first record with every call; tables of `listing_schema(levels)`:
             `record` (unique), `path` (bytes, of the file; None if it is absent), `row` (of a file that holds many, else
-            None), `patient`, `fold`, `split` (`train`, `validation`, `test` or None), `age`, `sex`, what the file does
-            not say about itself (see `Hints`), and `labels_<level>`.
+            None), `patient`, `fold`, `split` (`train`, `validation`, `test` or None), `age`, `sex`, `device`, `site`,
+            what the file does not say about itself (see `Hints`), and `labels_<level>`.
         levels: class names of each label level; None where only the records say which there are.
         header_labels: level -> labels from the notes of a WFDB header; age and sex are then taken from it too.
         options: what it was made with, as JSON takes it: another listing for other options.

@@ -16,7 +16,7 @@ from numpy import ndarray
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
 from ecgjepa.data.listings.checks import check_table
 from ecgjepa.data.listings.folders import Found, find_records, patient_finder
-from ecgjepa.data.listings.labels import HeaderNotes
+from ecgjepa.data.listings.labels import HEADER_LEVELS
 from ecgjepa.data.listings.listing import PIECE, DatasetError, Listing, printable, to_piece
 from ecgjepa.data.listings.rows import patient_name, some_of, table_rows
 from ecgjepa.data.listings.splits import SHARES, Split, check_shares, split_of_patient
@@ -26,7 +26,7 @@ from ecgjepa.data.readers import SUFFIXES
 Shares = tuple[float, float, float]
 
 # Columns of a table that a listing takes as they are.
-_AS_THEY_ARE = ("fold", "age", "sex")
+_AS_THEY_ARE = ("fold", "age", "sex", "device", "site")
 # What people call a column of paths.
 _PATH_WORDS = frozenset({"file", "filename", "file_name", "filepath", "file_path", "paths", "ecg", "filename_hr"})
 
@@ -81,8 +81,8 @@ def list_folder(
     return OwnListing(
         "folder",
         partial(_folder_pieces, folder, patient_of, split_of, hints, ignored),
-        {"snomed": None},
-        {"snomed": snomed},
+        dict.fromkeys(HEADER_LEVELS),
+        HEADER_LEVELS,
         {**_options("patient" if by_patient else "none", split_seed, split_shares, hints), "patient_pattern": patient},
         ignored,
         has_patients=patient is not None,
@@ -143,11 +143,6 @@ def list_table(
     )
 
 
-def snomed(notes: HeaderNotes) -> list[str] | None:
-    """The diagnosis codes of a header; None if there are none."""
-    return sorted(notes.codes) or None
-
-
 def _folder_pieces(
     folder: Path,
     patient_of: Callable[[Found], str | None] | None,
@@ -169,7 +164,7 @@ def _folder_pieces(
             **({} if split_of is None else {"split": [split_of(each) for each in patients]}),
             **{name: [value] * len(some) for name, value in _told(hints).items()},
         }
-        yield to_piece(columns, ["snomed"])
+        yield to_piece(columns, HEADER_LEVELS)
 
 
 def _table_pieces(

@@ -28,7 +28,7 @@ BLOCK_BYTES = 2**20
 # What a row may tell of the file, see `ecgjepa.data.formats.hints.Hints`.
 HINT_COLUMNS = ("sampling_rate_hz", "leads", "unit", "gain_per_mv")
 FILE_COLUMNS = ("path", "record", "row", *HINT_COLUMNS)
-COLUMNS = (*FILE_COLUMNS, "patient", "split", "fold", "age", "sex", "labels")
+COLUMNS = (*FILE_COLUMNS, "patient", "split", "fold", "age", "sex", "device", "site", "labels")
 LABELS = "labels_"
 ALIASES = {"patient_id": "patient", "subject_id": "patient", "units": "unit"}
 # `folder` is no misspelt `fold` (0.80), `sampling_rate` is a misspelt `sampling_rate_hz` (0.90).
@@ -73,19 +73,7 @@ class UserTable:
             DatasetError: a column is there twice, perhaps by another name.
             UnreadableTableError: no table.
         """
-        if not file.is_file():
-            raise UnreadableTableError(f"no table {file}")
-        if file.suffix.lower() not in TABLE_SUFFIXES:
-            expected = ", ".join(sorted(TABLE_SUFFIXES))
-            raise UnreadableTableError(f"{file}: suffix {file.suffix!r}, expected one of {expected}")
         names, separator = _heading(file)
-        if len(names) > MAX_COLUMNS or any("\0" in name for name in names):
-            found = f"{len(names)} columns" if len(names) > MAX_COLUMNS else "NUL bytes in the names of the columns"
-            raise UnreadableTableError(f"{file}: {found}, expected UTF-8 and at most {MAX_COLUMNS} columns")
-        if (longest := max(map(len, names), default=0)) > MAX_COLUMN_NAME:
-            raise UnreadableTableError(
-                f"{file}: the name of a column has {longest} characters, expected at most {MAX_COLUMN_NAME}"
-            )
         wanted, columns, unknown = set(only), dict[str, str](), []
         for spelled in names:
             ours = _our_name(spelled)
@@ -98,6 +86,32 @@ class UserTable:
             else:
                 columns[ours] = spelled
         return cls(file, columns, tuple(unknown), separator)
+
+    @classmethod
+    def with_columns(cls, file: Path, wanted: Iterable[str]) -> "UserTable":
+        """A table of any columns, of which some are wanted as they are spelled; read it by `texts`.
+
+        Raises:
+            DatasetError: one is not there, or there twice.
+            UnreadableTableError: no table.
+        """
+        names, separator = _heading(file)
+        for name in wanted:
+            if names.count(name) != 1:
+                near = "" if name in names else f", found {str(names)[:500]}"
+                raise DatasetError(f"{file}: column {name!r} is there {names.count(name)} times, expected once{near}")
+        return cls(file, {name: name for name in wanted}, (), separator)
+
+    def texts(self) -> Iterator[Piece]:
+        """All rows, at most `PIECE` at once, cells as they stand in the file.
+
+        Raises:
+            DatasetError: the file is damaged.
+        """
+        first = 0
+        for batch in self._batches(list(self.columns.values())):
+            yield Piece(first, {name: _cells(batch.column(spelled)) for name, spelled in self.columns.items()})
+            first += len(batch)
 
     def pieces(self, only: Iterable[str] = ()) -> Iterator[Piece]:
         """Values of all rows, at most `PIECE` at once.
@@ -206,7 +220,24 @@ def _our_name(spelled: str) -> str | None:
 
 
 def _heading(file: Path) -> tuple[list[str], str | None]:
-    """Names of the columns as they are spelled, and the separator of the cells."""
+    """Names of the columns as they are spelled, and the separator of the cells; UnreadableTableError if it is none."""
+    if not file.is_file():
+        raise UnreadableTableError(f"no table {file}")
+    if file.suffix.lower() not in TABLE_SUFFIXES:
+        expected = ", ".join(sorted(TABLE_SUFFIXES))
+        raise UnreadableTableError(f"{file}: suffix {file.suffix!r}, expected one of {expected}")
+    names, separator = _names(file)
+    if len(names) > MAX_COLUMNS or any("\0" in name for name in names):
+        found = f"{len(names)} columns" if len(names) > MAX_COLUMNS else "NUL bytes in the names of the columns"
+        raise UnreadableTableError(f"{file}: {found}, expected UTF-8 and at most {MAX_COLUMNS} columns")
+    if (longest := max(map(len, names), default=0)) > MAX_COLUMN_NAME:
+        raise UnreadableTableError(
+            f"{file}: the name of a column has {longest} characters, expected at most {MAX_COLUMN_NAME}"
+        )
+    return names, separator
+
+
+def _names(file: Path) -> tuple[list[str], str | None]:
     try:
         if file.suffix.lower() == ".parquet":
             names = pa.parquet.read_schema(file).names

@@ -23,7 +23,7 @@ GROUP_ROWS = 16_384
 
 def records_schema(levels: Iterable[str]) -> pa.Schema:
     """Columns of `records.parquet`."""
-    known = {name: FIELDS[name] for name in ("patient", "fold", "split", "age", "sex")}
+    known = {name: FIELDS[name] for name in ("patient", "fold", "split", "age", "sex", "device", "site")}
     words = pa.list_(pa.string())
     columns = {"record": pa.string(), "source": pa.string(), **known, "flags": words}
     columns |= {"file_state": pa.uint64(), "listed_state": pa.uint64(), "signal_hash": pa.binary(16)}

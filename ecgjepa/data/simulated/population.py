@@ -91,6 +91,8 @@ class SyntheticECG:
         signal_mv: (12, S) in mV, leads as `signal.LEADS_12`.
         r_times_s: the R peaks that lie in the record, in s.
         noise: how much of each kind of noise was added.
+        beat_times_s: R of every beat, also of those that begin before or end after the record.
+        t_stretch: time scale of the T wave of each of them, see `dipole.beats`.
     """
 
     index: int
@@ -99,6 +101,8 @@ class SyntheticECG:
     sampling_rate_hz: int
     r_times_s: Float[ndarray, "beats"]
     noise: NoiseLevels
+    beat_times_s: Float[ndarray, "all_beats"]
+    t_stretch: Float[ndarray, "all_beats"]
 
 
 def patient_number(seed: int, index: int) -> int:
@@ -169,7 +173,8 @@ def synthesize(
     electrode_ES = electrode_noise(rng, noise, breathing_hz, mains_hz, time_s_S)
     signal_mv = leads_of(patient.lead_matrix_LA, dipole_AS, electrode_ES)
     inside_B = (r_times_s_B >= 0) & (r_times_s_B < seconds)
-    return SyntheticECG(index, patient, signal_mv, sampling_rate_hz, r_times_s_B[inside_B], noise)
+    inside = r_times_s_B[inside_B]
+    return SyntheticECG(index, patient, signal_mv, sampling_rate_hz, inside, noise, r_times_s_B, t_stretch_B)
 
 
 def _individual(rng: np.random.Generator, waves_W: ndarray, age: int, female: bool) -> ndarray:

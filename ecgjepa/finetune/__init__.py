@@ -1,0 +1,1 @@
+"""Fine-tuning: an encoder and labels -> a classifier on disk, with its predictions and scores."""
