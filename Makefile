@@ -4,13 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/ecgjepa demo --out demo --overwrite
 
 test: $(INSTALLED)
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile -m 'not slow'
+
+# Kills, real processes, tutorials: minutes more.
+test-slow: $(INSTALLED)
+	$(BIN)/pytest -n auto --dist loadfile -m slow
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check
