@@ -13,7 +13,7 @@ from ecgjepa.model.segmenter import Segmenter
 
 @dataclass(frozen=True)
 class Stages:
-    """How many steps each stage has: the head alone, then all ; either may have none."""
+    """How many steps each stage has: the head alone, then all; either may have none."""
 
     head: int
     all: int

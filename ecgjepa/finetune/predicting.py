@@ -1,13 +1,13 @@
 """What a saved classifier says of records: always in float32, by its encoder and its head as they are on disk.
 
-Axes: N records, B records of a batch, L leads, S samples, P patches, D features, K classes.
+Axes: N records, B records of a batch, W windows, L leads, S samples, P patches, D features, K classes.
 """
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 from torch import Tensor
 from tqdm import tqdm
@@ -17,7 +17,9 @@ from ecgjepa.evaluate.features import contract_warnings, read_for
 from ecgjepa.evaluate.head import Head, HeadError
 from ecgjepa.finetune.classifier_folder import LoadedClassifier
 from ecgjepa.finetune.records import take_leads
+from ecgjepa.model.attention_pooling import AttentionPool
 from ecgjepa.model.embedding import embed_tokens, embed_windows, present_patches
+from ecgjepa.model.encoder import Encoder
 from ecgjepa.windows import Window
 
 BATCH = 64
@@ -70,17 +72,33 @@ def predict_windows(
             raise HeadError(f"classifier: a window has {', '.join(window.leads)}, expected some of {', '.join(leads)}")
         chosen.append(Window(window.signal_mv[rows], tuple(window.leads[row] for row in rows), window.start_s))
     pool = classifier.head.attention_pool()
+    pool = None if pool is None else pool.to(encoder.position_LPD.device)
+    return outputs_of_head(classifier.head, pooled_windows(encoder, pool, chosen, batch_size))
+
+
+def pooled_windows(
+    encoder: Encoder, pool: AttentionPool | None, windows: Sequence[Window], batch_size: int
+) -> Float32[ndarray, "w d"]:
+    """The features of windows of any leads and length, (W, D), not checked for numbers that are not finite.
+
+    Args:
+        pool: where the encoder is; the mean over tokens if None.
+        batch_size: windows that run at once.
+    """
     if pool is None:
-        return outputs_of_head(classifier.head, embed_windows(encoder, chosen, batch_size=batch_size))
-    features = []
-    pool = pool.to(encoder.position_LPD.device)
-    for start in range(0, len(chosen), batch_size):
-        tokens_BND = torch.from_numpy(embed_tokens(encoder, chosen[start : start + batch_size])).flatten(1, 2)
-        tokens_BND = tokens_BND.to(encoder.position_LPD.device)
+        return embed_windows(encoder, windows, batch_size=batch_size)
+    features_WD = np.empty((len(windows), encoder.config.width), np.float32)
+    for start in range(0, len(windows), batch_size):
+        some = windows[start : start + batch_size]
+        tokens_BND = torch.from_numpy(embed_tokens(encoder, some, batch_size=batch_size)).flatten(1, 2)
         present_BN = ~tokens_BND.isnan().any(dim=2)
+        tokens_BND = tokens_BND.masked_fill(~present_BN[..., None], 0.0).to(pool.query.device)
         with torch.inference_mode():
-            features.append(pool(tokens_BND.nan_to_num(), present_BN).float().cpu().numpy())
-    return outputs_of_head(classifier.head, np.concatenate(features))
+            pooled_BD = pool(tokens_BND, present_BN.to(pool.query.device)).cpu().numpy()
+        there_B = [present_patches(window.signal_mv, encoder.config.patch_samples).sum() for window in some]
+        broken_B = present_BN.sum(dim=1).numpy() != there_B  # a token that is there, and not a number
+        features_WD[start : start + batch_size] = np.where(broken_B[:, None], np.nan, pooled_BD)
+    return features_WD
 
 
 def outputs_of_head(head: Head, features_ND: ndarray) -> Float64[ndarray, "n k"]:

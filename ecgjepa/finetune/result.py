@@ -16,6 +16,7 @@ from ecgjepa.data.store import Store
 from ecgjepa.evaluate.head import Head
 from ecgjepa.evaluate.metrics import macro
 from ecgjepa.evaluate.readouts.checks import macro_auc
+from ecgjepa.evaluate.result_table import format_interval
 from ecgjepa.evaluate.scoring import Scored, score_models, score_regression, score_segmentation
 from ecgjepa.evaluate.segmentation_metrics import confusion_counts, segmentation_metrics
 from ecgjepa.evaluate.segmentation_targets import WAVE_CLASSES, SegmentationTargets
@@ -81,15 +82,15 @@ def format_result(summary: dict[str, Any]) -> str:
     scores = summary["models"][MODEL]
     macro = scores["macro"]
     if "classes" not in scores:
-        shown = [[name, _interval(each)] for name, each in macro.items()]
+        shown = [[name, format_interval(each)] for name, each in macro.items()]
         table = tabulate(shown, [f"{summary['level']} ({summary['unit']})", "value"], disable_numparse=True)
     else:
         metrics = [name for name in SHOWN if name in macro]
         rows = [
-            [name, f"{each['positives']:,}", *(_interval(each.get(metric)) for metric in metrics)]
+            [name, f"{each['positives']:,}", *(format_interval(each.get(metric, {})) for metric in metrics)]
             for name, each in scores["classes"].items()
         ]
-        rows.append(["macro", "", *(_interval(macro[metric]) for metric in metrics)])
+        rows.append(["macro", "", *(format_interval(macro[metric]) for metric in metrics)])
         table = tabulate(rows, ["class", "positives", *metrics], disable_numparse=True, colalign=("left", "right"))
     blocks = ["\n".join(lines), table]
     if summary["published"]:
@@ -117,11 +118,3 @@ def validation_score(wanted: Shaped[ndarray, "n *form"], outputs: Float[ndarray,
         return float(np.abs(outputs - wanted).mean())
     scores_NK = outputs.astype(np.float64)
     return macro_auc(wanted > 0, softmax(scores_NK, axis=1) if task == "multiclass" else scores_NK)
-
-
-def _interval(score: dict[str, Any] | None) -> str:
-    if score is None or score.get("value") is None:
-        return "-"
-    if score.get("low") is None or score.get("high") is None:
-        return f"{score['value']:.3f}"
-    return f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"

@@ -1,5 +1,6 @@
 """What a user calls a classifier -> an encoder with its head."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ from ecgjepa.evaluate.head import HEAD, Head, HeadError
 from ecgjepa.finetune.classifier_folder import PARTS, LoadedClassifier, load_classifier
 from ecgjepa.finetune.run_folder import RUN
 from ecgjepa.finetune.segmenter_folder import LAYER
+from ecgjepa.signal import SignalContract
 
 Part = Literal["best", "last"]
 
@@ -74,3 +76,8 @@ def _from_hub(model: str, which: Which | None) -> LoadedClassifier:
             "and the repository with --ckpt"
         )
     return load_classifier(folder, which=which)
+
+
+def reading_contract(classifier: LoadedClassifier) -> SignalContract:
+    """What is read of a recording: the encoder's contract, of its leads those that the classifier looks at."""
+    return replace(classifier.encoder.contract, leads=classifier.leads)
