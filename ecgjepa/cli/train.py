@@ -125,6 +125,7 @@ def pretrain(
         raise FileExistsError(f"{out} holds a run already; --resume goes on with it")
     from ecgjepa.data.prepare import cached_store
     from ecgjepa.signal import SignalContract
+    from ecgjepa.train.checks import warn_of_precision
     from ecgjepa.train.pretrain import new_run_path, pretrain
 
     raw = {"shaoxing": data_dir_shao, "code15": data_dir_code15, "ptbxl": data_dir_ptbxl}
@@ -137,6 +138,8 @@ def pretrain(
     if plan or profile is not None:
         rehearse(config, out or new_run_path(), profile=profile, trace=trace, as_json=as_json)
         return
+    if warning := warn_of_precision(config):
+        click.echo(f"warning: {warning}", err=True)
     outcome = pretrain(config, out or new_run_path(), resume=resume, command=command_line())
     if os.environ.get("RANK", "0") != "0":
         return  # the first of several processes speaks

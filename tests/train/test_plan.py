@@ -18,7 +18,7 @@ from ecgjepa.errors import RunError
 from ecgjepa.files import write_json
 from ecgjepa.signal import DEFAULT_CONTRACT
 from ecgjepa.train import plan as module
-from ecgjepa.train.checks import find_problems
+from ecgjepa.train.checks import find_problems, warn_of_precision
 from ecgjepa.train.measuring import Cost, StepCosts, count_flop, matmul_rate, median_of, timed
 from ecgjepa.train.plan import Plan, make_plan
 from ecgjepa.train.plan_text import describe
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 TINY = {
     "model.width": 16, "model.depth": 2, "model.heads": 2, "model.predictor_width": 8, "model.predictor_depth": 1,
     "model.predictor_heads": 2, "training.batch_size": 3, "training.warmup_epochs": 1, "training.epochs": 4,
-    "run.log_every": 5, "run.evaluate_epochs": 0,
+    "training.precision": "fp32", "run.log_every": 5, "run.evaluate_epochs": 0,
 }  # fmt: skip
 
 
@@ -206,3 +206,14 @@ def test_the_nearest_folder_that_is_there(tmp_path: Path, monkeypatch: pytest.Mo
     assert nearest_folder(tmp_path) == tmp_path
     monkeypatch.chdir(tmp_path)
     assert nearest_folder(Path("runs") / "x").samefile(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("precision", "has_bf16", "warns"), [("bf16", False, True), ("bf16", True, False), ("fp32", False, False)]
+)
+def test_a_processor_without_bfloat16_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, precision: str, has_bf16: bool, warns: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: has_bf16)
+    config = load_config(overrides={"training.precision": precision, "run.device": "cpu"})
+    assert (warn_of_precision(config) is not None) == warns

@@ -26,7 +26,7 @@ from ecgjepa.train.training import Training
 from tests.data.stores import write_store
 
 TINY = {
-    "model.width": 16, "model.depth": 2, "model.heads": 2, "model.patch_norm": True,
+    "training.precision": "fp32", "model.width": 16, "model.depth": 2, "model.heads": 2, "model.patch_norm": True,
     "model.predictor_width": 8, "model.predictor_depth": 1, "model.predictor_heads": 2,
     "training.batch_size": 3, "training.lr": 1e-3, "training.warmup_epochs": 1, "run.log_every": 5,
     "run.evaluate_epochs": 0,
