@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint clean
+NOT_LOCKED := torch triton cuda-bindings cuda-pathfinder cuda-toolkit $(patsubst %,nvidia-%,cublas cuda-cupti cuda-nvrtc \
+    cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+
+.PHONY: demo test test-slow lint lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/ecgjepa demo --out demo --overwrite
@@ -29,3 +32,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 clean:
 	rm -rf $(VENV) demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+# Versions and hashes of the container. PyTorch's own libraries are left out: constraints.txt names its version, and which
+# of its builds is taken is said when the image is built.
+lock: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    --constraint constraints.txt --extra serve --extra edf --extra dicom $(NOT_LOCKED:%=--no-emit-package %) \
+	    --output-file requirements.lock pyproject.toml

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -32,6 +33,45 @@ SETTINGS = {
     "training.precision": "fp32",  # bfloat16 is fifty times slower on a processor that does not have it
     "run.log_every": 5,
 }
+
+
+@dataclass(frozen=True)
+class DemoParts:
+    """What there is to look at once a demo has run, below its folder.
+
+    Attributes:
+        run: the trained encoder.
+        head: the classifier that was learned on its frozen features.
+        store: the labelled ECGs.
+        index: their embeddings, to be searched; made when they are first looked at.
+    """
+
+    run: Path
+    head: Path
+    store: Path
+    index: Path
+
+
+def find_demo(out: Path) -> DemoParts | None:
+    """The parts of a demo that has run to its end; None where none has, and something may be missing."""
+    run = out / "runs" / "demo"
+    heads = sorted((run / "probes").glob("*/head.safetensors"))
+    if not (out / MARKER).is_file() or not (out / "report.html").is_file() or len(heads) != 1:
+        return None
+    return DemoParts(run, heads[0], out / "stores" / "ptbxl", out / "index")
+
+
+def index_demo(parts: DemoParts) -> None:
+    """Embed and index the labelled ECGs of a demo, if that is not done yet."""
+    if parts.index.exists():
+        return
+    from ecgjepa.checkpoint import load_encoder
+    from ecgjepa.embed.pipeline import embed_files
+    from ecgjepa.search import build_index
+
+    table = parts.index.with_name("embeddings.parquet")
+    embed_files(load_encoder(parts.run), parts.store, table, overwrite=True, source=str(parts.run))
+    build_index(table, parts.index, level=LEVEL)
 
 
 def run_demo(out: Path, *, seed: int, overwrite: bool, command: str) -> Path:

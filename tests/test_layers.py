@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1] / "ecgjepa"
 # A room may import itself and the rooms named here.
-BASE = {"errors", "leads", "units", "resampling", "filtering", "signal", "windows", "files"}
+BASE = {"errors", "leads", "units", "resampling", "filtering", "signal", "windows", "patches", "files"}
 MAY_IMPORT = {
     "": set(),
     "errors": set(),
@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "filtering": set(),
     "signal": {"errors", "filtering", "leads", "resampling"},
     "windows": {"errors", "filtering", "leads", "resampling", "signal"},
+    "patches": {"errors", "signal", "windows"},
     "files": set(),
     "schedules": set(),
     "config": {"signal"},
@@ -52,7 +53,9 @@ MAY_IMPORT = {
         "schedules",
         *BASE,
     },
-    "demo": {"", "train", "evaluate", "checkpoint", "model", "data", "config", *BASE},
+    "search": {"", "embed", "evaluate", "checkpoint", "model", "data", "config", *BASE},
+    "serve": {"", "search", "predict", "finetune", "embed", "evaluate", "checkpoint", "model", "data", "config", *BASE},
+    "demo": {"", "search", "embed", "train", "evaluate", "checkpoint", "model", "data", "config", *BASE},
     "__main__": {"cli"},
     "cli": {
         "",
@@ -63,6 +66,8 @@ MAY_IMPORT = {
         "finetune",
         "predict",
         "suite",
+        "search",
+        "serve",
         "embed",
         "hub",
         "export",

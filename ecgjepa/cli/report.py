@@ -1,5 +1,6 @@
 """Run folder -> report, and all stages as a demo."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -27,3 +28,4 @@ def demo(out: Path, seed: int, overwrite: bool) -> None:
     from ecgjepa.demo import run_demo
 
     run_demo(out, seed=seed, overwrite=overwrite, command=command_line())
+    click.echo(f"look at it in a browser: ecgjepa serve --demo --demo-dir {shlex.quote(str(out))}")

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ecgjepa.data.formats import arrays, hdf5
 from ecgjepa.data.formats.arrays import count_npy, count_npz, read_npy, read_npz
 from ecgjepa.data.formats.dicom import read_dicom
 from ecgjepa.data.formats.edf import read_edf
@@ -27,7 +28,16 @@ MAX_LEAD_NAME, MAX_LEADS = 200, 1000
 # What is told of a refusal stays a line that a table can hold.
 MAX_DETAIL = 400
 
-__all__ = ["CODE15_LEADS", "MANY_SUFFIXES", "NO_HINTS", "SUFFIXES", "Hints", "count_records", "read"]
+__all__ = [
+    "CODE15_LEADS",
+    "MANY_SUFFIXES",
+    "NO_HINTS",
+    "SUFFIXES",
+    "Hints",
+    "count_records",
+    "forget_files",
+    "read",
+]
 
 # One record a file.
 _SINGLE: dict[str, Callable[[Path, str, Hints], Recording]] = {
@@ -114,6 +124,12 @@ def count_records(path: Path | str) -> int | None:
         raise _refusal(name, suffix, refusal, handled) from refusal.__cause__
     except Exception as error:  # as in `read`
         raise _refusal(name, suffix, error, handled) from error
+
+
+def forget_files() -> None:
+    """Let go of the file that was kept open, or in memory, for its next row."""
+    for module in (arrays, hdf5):
+        module.forget()
 
 
 def _suffix(path: Path) -> str:

@@ -16,9 +16,10 @@ from numpy import ndarray
 from ecgjepa.embed.entries import Entry, printable
 from ecgjepa.embed.reading import ReadingJob, Refusal
 from ecgjepa.embed.table import WINDOW_COLUMNS, PartWriter, table_schema, to_table, write_part
-from ecgjepa.model.embedding import Windows, embed_tokens, embed_windows, mean_of_windows
+from ecgjepa.model.embedding import embed_tokens, embed_windows, mean_of_windows
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.inference import Precision
+from ecgjepa.patches import Windows
 from ecgjepa.windows import Window
 
 # Windows that are embedded and written together, a whole number of batches.

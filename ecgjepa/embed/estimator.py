@@ -19,16 +19,10 @@ from ecgjepa.checkpoint import choose_device, load_encoder
 from ecgjepa.data.formats.hints import Hints
 from ecgjepa.data.readers import read
 from ecgjepa.errors import RefusedRecordError
-from ecgjepa.model.embedding import (
-    check_embeddings,
-    embed_windows,
-    mean_of_windows,
-    name_leads,
-    take_embeddable,
-    to_array,
-)
+from ecgjepa.model.embedding import check_embeddings, embed_windows, mean_of_windows, name_leads, to_array
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.inference import InferenceEncoder, Precision, accelerate
+from ecgjepa.patches import take_embeddable
 from ecgjepa.signal import Recording
 from ecgjepa.units import to_mv
 from ecgjepa.windows import Window

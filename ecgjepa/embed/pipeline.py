@@ -25,9 +25,10 @@ from ecgjepa.embed.listed import LISTING, ListedEntries, write_entries
 from ecgjepa.embed.reading import read_all
 from ecgjepa.embed.table import Parts, part_file, table_schema
 from ecgjepa.files import write_json
-from ecgjepa.model.embedding import Windows, check_windows
+from ecgjepa.model.embedding import check_windows
 from ecgjepa.model.encoder import Encoder
 from ecgjepa.model.inference import InferenceEncoder, Precision, accelerate
+from ecgjepa.patches import Windows
 
 # Entries of a part, at least: what is lost when a run is stopped.
 PART_ENTRIES = 64

@@ -14,7 +14,7 @@ from ecgjepa.data.store import DESCRIPTION, Store
 from ecgjepa.embed.entries import Entry
 from ecgjepa.embed.listed import ListedEntries
 from ecgjepa.errors import RefusedRecordError
-from ecgjepa.model.embedding import Windows, take_embeddable
+from ecgjepa.patches import Windows, take_embeddable
 from ecgjepa.signal import Recording, SignalContract
 from ecgjepa.windows import Window
 

@@ -16,8 +16,8 @@ from numpy import ndarray
 from torch import Tensor
 
 from ecgjepa.model.attention import grid_pattern
-from ecgjepa.model.embedding import present_patches
 from ecgjepa.model.encoder import Encoder
+from ecgjepa.patches import present_patches
 
 Layer = int | Literal["rollout"]
 

@@ -16,8 +16,8 @@ from numpy import ndarray
 from tqdm import tqdm
 
 from ecgjepa.evaluate.head import Head
-from ecgjepa.model.embedding import present_patches
 from ecgjepa.model.encoder import Encoder
+from ecgjepa.patches import present_patches
 
 Score = Literal["probability", "log_odds"]
 

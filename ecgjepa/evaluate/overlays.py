@@ -12,8 +12,8 @@ from ecgjepa.evaluate.attention_map import Layer, attention_received
 from ecgjepa.evaluate.head import Head
 from ecgjepa.evaluate.occlusion import Score, embed_present, occlusion_map
 from ecgjepa.evaluate.shading import Shading
-from ecgjepa.model.embedding import present_patches
 from ecgjepa.model.encoder import Encoder
+from ecgjepa.patches import present_patches
 from ecgjepa.signal import Recording
 from ecgjepa.windows import take_windows
 

@@ -18,8 +18,9 @@ from ecgjepa.evaluate.head import Head, HeadError
 from ecgjepa.finetune.classifier_folder import LoadedClassifier
 from ecgjepa.finetune.records import take_leads
 from ecgjepa.model.attention_pooling import AttentionPool
-from ecgjepa.model.embedding import embed_tokens, embed_windows, present_patches
+from ecgjepa.model.embedding import embed_tokens, embed_windows
 from ecgjepa.model.encoder import Encoder
+from ecgjepa.patches import present_patches
 from ecgjepa.windows import Window
 
 BATCH = 64

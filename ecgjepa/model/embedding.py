@@ -9,26 +9,23 @@ Axes: N windows, B windows of a batch, L leads, S samples, P patches, D width.
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from numpy import ndarray
 from torch import Tensor
 
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.leads import LEADS_12
+from ecgjepa.patches import Windows, present_patches, take_embeddable
 from ecgjepa.signal import Recording, SignalContract
 from ecgjepa.units import to_mv
-from ecgjepa.windows import Window, take_windows
+from ecgjepa.windows import Window
 
 if TYPE_CHECKING:  # the encoder's own `embed` is made of this
     from ecgjepa.model.encoder import Encoder
-
-
-# Of what is longer than the contract's seconds: the first window, all of them, or their mean weighted by tokens.
-Windows = Literal["first", "all", "mean"]
 
 
 def embed_signals(
@@ -103,22 +100,6 @@ def check_windows(windows: str, tokens: bool) -> None:
         raise ValueError("windows: a mean of windows has no tokens, expected 'first' or 'all'")
 
 
-def take_embeddable(
-    recording: Recording, contract: SignalContract, patch_samples: int, windows: Windows
-) -> list[Window]:
-    """The windows of a recording, those without a single whole patch left out.
-
-    Raises:
-        RefusedRecordError: as `take_windows`, or `not_finite` where gaps leave no whole patch.
-    """
-    taken = take_windows(recording, contract, "first" if windows == "first" else "all")
-    taken = [window for window in taken if present_patches(window.signal_mv, patch_samples).any()]
-    if not taken:
-        seconds = patch_samples / contract.sampling_rate_hz
-        raise RefusedRecordError(recording.name, "not_finite", f"no whole patch of {seconds:g} s without a gap")
-    return taken
-
-
 def name_leads(leads: Sequence[str] | None, rows: int, contract: SignalContract) -> tuple[str, ...]:
     """The leads of a signal with so many rows, if they are not named: twelve in the usual order, or the contract's.
 
@@ -171,13 +152,6 @@ def embed_tokens(
         grid = np.ix_(rows, columns, range(features_BLPD.shape[2]))
         tokens_NLPD[grid] = features_BLPD.float().cpu().numpy()
     return tokens_NLPD
-
-
-def present_patches(signal_mv: Float32[ndarray, "leads samples"], patch_samples: int) -> Bool[ndarray, "leads patches"]:
-    """Which whole patches of each lead have no missing sample; the rest of a patch at the end is left out."""
-    patches = signal_mv.shape[1] // patch_samples
-    whole_LPS = signal_mv[:, : patches * patch_samples].reshape(len(signal_mv), patches, patch_samples)
-    return ~np.isnan(whole_LPS).any(axis=-1)
 
 
 def _run(

@@ -14,7 +14,8 @@ from torch import Tensor
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.finetune.classifier_folder import LoadedClassifier
 from ecgjepa.finetune.predicting import outputs_of_head, pooled_windows
-from ecgjepa.model.embedding import Windows, name_leads, take_embeddable, to_array
+from ecgjepa.model.embedding import name_leads, to_array
+from ecgjepa.patches import Windows, take_embeddable
 from ecgjepa.predict.model import reading_contract
 from ecgjepa.predict.predictor import average_of_windows
 from ecgjepa.signal import Recording

@@ -17,8 +17,9 @@ from ecgjepa.embed.embedder import Embedder, Options
 from ecgjepa.embed.pipeline import Making, Outcome, accelerated, check_out, device_of_nodes, make_table, plan_of
 from ecgjepa.evaluate.summary import versions
 from ecgjepa.finetune.classifier_folder import LoadedClassifier, load_classifier, save_classifier
-from ecgjepa.model.embedding import Windows, check_windows
+from ecgjepa.model.embedding import check_windows
 from ecgjepa.model.inference import InferenceEncoder, Precision
+from ecgjepa.patches import Windows
 from ecgjepa.predict.columns import describe_classifier, head_sha256, model_file, prediction_schema
 from ecgjepa.predict.model import find_classifier
 from ecgjepa.predict.predictor import Predictor

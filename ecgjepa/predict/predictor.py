@@ -15,7 +15,7 @@ from ecgjepa.embed.reading import ReadingJob
 from ecgjepa.embed.table import to_column
 from ecgjepa.finetune.classifier_folder import LoadedClassifier
 from ecgjepa.finetune.predicting import outputs_of_head, pooled_windows
-from ecgjepa.model.embedding import present_patches
+from ecgjepa.patches import present_patches
 from ecgjepa.predict.columns import BETWEEN, CALLED, EMBEDDING, NAMES, PROBABILITY, VALUE, prediction_schema
 from ecgjepa.predict.model import reading_contract
 from ecgjepa.windows import Window

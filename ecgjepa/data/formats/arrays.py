@@ -136,6 +136,11 @@ def _load_file(path: str, keys: tuple[str, ...], *_identity: int) -> dict[str, A
         return {key: arrays[key] for key in keys}
 
 
+def forget() -> None:
+    """Let go of the arrays that are kept for the next row."""
+    _load_file.cache_clear()
+
+
 def _check_samples(file: Any, held_bytes: int, name: str, what: str) -> tuple[tuple[int, ...], Any]:
     """Shape and type of a NumPy array, which must be one of samples."""
     shape, dtype = _check_header(file, held_bytes, name, what)

@@ -101,6 +101,11 @@ def _open_file(path: str, *_identity: int) -> Any:
     return h5py.File(path, "r")
 
 
+def forget() -> None:
+    """Let go of the files that are kept open for the next row."""
+    _open_file.cache_clear()
+
+
 def _take(data: Any, row: int | None, name: str) -> ndarray:
     records = data.shape[0] if data.ndim == 3 else None
     if records is None and row is not None:
