@@ -35,10 +35,7 @@ def index(
     EMBEDDINGS is the table of `ecgjepa embed`. What is known of a row comes from the store that was embedded, else from
     a --store that has a record of its name, else from columns labels, age, sex, source of the table itself.
     """
-    from ecgjepa.search.build import refuse_out
-
-    refuse_out(out, overwrite)
-    from ecgjepa.search.build import build_index
+    from ecgjepa.search import build_index
 
     built = build_index(
         embeddings,
@@ -50,8 +47,7 @@ def index(
         overwrite=overwrite,
         command=command_line(),
     )
-    unknown = built.info["rows_not_in_a_store"]
-    if unknown:
+    if unknown := built.info["rows_unknown"]:
         click.echo(
             f"warning: nothing is known of {unknown} of {len(built)} rows, which are in no store; "
             "name their store with --store",

@@ -18,7 +18,6 @@ TOKEN_VARIABLE = "ECGJEPA_TOKEN"
 # Shorter ones are guessed.
 LEAST_TOKEN = 16
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_MEBIBYTE = 2**20
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 
 
@@ -118,29 +117,31 @@ def serve(
         import torch
 
         torch.set_num_threads(threads)
-    from ecgjepa.serve.limits import Limits
+    from ecgjepa.serve.limits import MEBIBYTE, Limits
     from ecgjepa.serve.served import Served
+    from ecgjepa.serve.server import cleaning_up
 
-    limits = Limits(max_upload_bytes=max_upload_mb * _MEBIBYTE, readers=readers)
-    served = Served.load(
-        ckpt,
-        model,
-        index,
-        stores,
-        part=which,
-        which=encoder,
-        heads=heads,
-        device=device,
-        precision=precision,
-        batch_size=batch_size,
-        tell=click.echo,
-    )
-    try:
-        run_app(
-            served, limits, host, port, token=token, hosts=hosts, max_wait_ms=max_wait_ms, log_requests=log_requests
+    limits = Limits(max_upload_bytes=max_upload_mb * MEBIBYTE, readers=readers)
+    with cleaning_up():
+        served = Served.load(
+            ckpt,
+            model,
+            index,
+            stores,
+            part=which,
+            which=encoder,
+            heads=heads,
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+            tell=click.echo,
         )
-    finally:
-        served.close()
+        try:
+            run_app(
+                served, limits, host, port, token=token, hosts=hosts, max_wait_ms=max_wait_ms, log_requests=log_requests
+            )
+        finally:
+            served.close()
 
 
 def prepare_demo(folder: Path) -> tuple[str, str, Path, tuple[Path, ...]]:
@@ -198,7 +199,9 @@ def read_token(file: Path | None, host: str, no_token: bool) -> str | None:
     Raises:
         click.UsageError: there is none, and the address can be reached from other machines; or it is too short.
     """
-    token = (file.read_text(encoding="utf-8") if file is not None else os.environ.get(TOKEN_VARIABLE, "")).strip()
+    token = (
+        file.read_text(encoding="utf-8", errors="replace") if file is not None else os.environ.get(TOKEN_VARIABLE, "")
+    ).strip()
     where = str(file) if file is not None else TOKEN_VARIABLE
     if file is not None and not token:
         raise click.UsageError(f"{file} is empty, expected a token")

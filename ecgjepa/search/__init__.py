@@ -2,7 +2,7 @@
 
 from ecgjepa.search.build import build_index
 from ecgjepa.search.description import IndexFolderError
-from ecgjepa.search.filters import NO_FILTERS, Filters
+from ecgjepa.search.filters import NO_FILTERS, Filters, QuestionError
 from ecgjepa.search.groups import Colours, GroupDescription, LabelCount
 from ecgjepa.search.index import Neighbours, SearchIndex
 from ecgjepa.search.rows import IndexRow
@@ -16,6 +16,7 @@ __all__ = [
     "IndexRow",
     "LabelCount",
     "Neighbours",
+    "QuestionError",
     "SearchIndex",
     "build_index",
 ]

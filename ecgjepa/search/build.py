@@ -1,27 +1,24 @@
-"""A table of embeddings -> an index that is either whole or not there.
+"""A table of embeddings -> an index.
 
 Axes: R rows, D width.
 """
 
-import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-from filelock import FileLock, Timeout
 from numpy import ndarray
 from tqdm import tqdm
 
 import ecgjepa
 from ecgjepa.files import write_json
-from ecgjepa.search.description import DESCRIPTION, FORMAT, MAP, METRIC_FILE, RECORDS, VECTORS, is_index
+from ecgjepa.search.description import DESCRIPTION, FORMAT, MAP, METRIC_FILE, RECORDS, VECTORS
 from ecgjepa.search.embeddings import EmbeddingTable, map_array, write_vectors
 from ecgjepa.search.engine import build_engine, load_faiss
+from ecgjepa.search.folder import building, refuse_out
 from ecgjepa.search.index import EXACT_VALUES, SearchIndex
 from ecgjepa.search.known import Known, know_rows
 from ecgjepa.search.mapping import make_map
@@ -61,8 +58,7 @@ def build_index(
     embeddings, out = Path(embeddings), Path(out)
     refuse_out(out, overwrite)
     table = EmbeddingTable(embeddings)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(out) as folder:
+    with building(out, overwrite) as folder:
         known = know_rows(table.columns(), [Path(store) for store in stores], level)
         pq.write_table(known.table, folder / RECORDS)
         metric = _copy_vectors(table, folder, progress)
@@ -72,39 +68,7 @@ def build_index(
         places = _make_map(folder, vectors_RD, metric, seed, progress) if project else None
         _describe(folder, table, known, engine, places, seed, command)
         del vectors_RD
-        _put_in_place(folder, out)
     return SearchIndex.open(out)
-
-
-def refuse_out(out: Path, overwrite: bool) -> None:
-    """Found out before any work.
-
-    Raises:
-        FileExistsError: something is there that may not be replaced.
-    """
-    if os.path.lexists(out) and not (out.is_dir() and is_index(out)):
-        if not out.is_dir() or any(out.iterdir()):
-            raise FileExistsError(f"{out} exists already and is not an index, so it is not replaced")
-    elif os.path.lexists(out) and not overwrite:
-        raise FileExistsError(f"{out} exists already; --overwrite replaces it")
-
-
-@contextmanager
-def _only_one(out: Path) -> Iterator[Path]:
-    """The folder in which the index is made; nothing of it is left. One that a killed process left is removed first."""
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise FileExistsError(f"another process is writing {out}; {lock.lock_file} says so") from None
-    folder = out.with_name(f".{out.name}.building")
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.release()  # its file stays: who removes it may remove another's
 
 
 def _copy_vectors(table: EmbeddingTable, folder: Path, progress: bool) -> Metric:
@@ -152,7 +116,6 @@ def _describe(
     seed: int,
     command: str,
 ) -> None:
-    levels = list(dict.fromkeys(level for level in known.levels.values() if level is not None))
     info = {
         "format": FORMAT,
         "rows": table.rows,
@@ -160,9 +123,8 @@ def _describe(
         "metric": METRIC,
         "engine": engine,
         "map": places,
-        "level": ", ".join(levels) or None,
         "levels": known.levels,
-        "rows_not_in_a_store": known.unknown,
+        "rows_unknown": known.unknown,
         "weights_sha256": table.about["weights_sha256"],
         "contract": table.about["contract"],
         "embedding": {
@@ -176,19 +138,3 @@ def _describe(
         "bytes": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
     }
     write_json(folder / DESCRIPTION, info)
-
-
-def _put_in_place(folder: Path, out: Path) -> None:
-    mode = (folder / DESCRIPTION).stat().st_mode  # safetensors would keep its files for their owner alone
-    for file in folder.iterdir():
-        file.chmod(mode)
-        with file.open("rb+") as opened:
-            os.fsync(opened.fileno())
-    if out.exists():
-        replaced = out.with_name(f".{out.name}.replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        out.rename(replaced)
-        folder.rename(out)
-        shutil.rmtree(replaced)
-    else:
-        folder.rename(out)

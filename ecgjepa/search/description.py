@@ -21,7 +21,9 @@ FORMAT = 1
 DESCRIPTION = "index.json"
 ENGINE, ENGINE_COMPONENTS = "engine.faiss", "engine.safetensors"
 VECTORS, METRIC_FILE, RECORDS, MAP = "vectors.npy", "metric.safetensors", "records.parquet", "map.npy"
-# weights_sha256, contract, embedding: of the table of embeddings. engine is None where every search is exact.
+PARTS = {DESCRIPTION, ENGINE, ENGINE_COMPONENTS, VECTORS, METRIC_FILE, RECORDS, MAP}
+# engine is None where every search is exact. levels: of each store that knows some row, the level of its labels.
+# rows_unknown: of which neither a store nor the table says anything. weights_sha256, contract, embedding: of the table.
 KEYS: dict[str, type | tuple[type, ...]] = {
     "format": int,
     "rows": int,
@@ -29,9 +31,8 @@ KEYS: dict[str, type | tuple[type, ...]] = {
     "metric": str,
     "engine": (dict, type(None)),
     "map": (dict, type(None)),
-    "level": (str, type(None)),
     "levels": dict,
-    "rows_not_in_a_store": int,
+    "rows_unknown": int,
     "weights_sha256": str,
     "contract": dict,
     "embedding": dict,
@@ -44,11 +45,6 @@ KEYS: dict[str, type | tuple[type, ...]] = {
 
 class IndexFolderError(ValueError):
     """A folder that is not a whole index, or a table that none can be made of; the message says what is wrong."""
-
-
-def is_index(folder: Path) -> bool:
-    """True for a folder with a description in it."""
-    return (folder / DESCRIPTION).is_file()
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -72,7 +68,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if info["metric"] != METRIC:
         raise IndexFolderError(f"{file}: metric {info['metric']!r}, expected {METRIC}; make it again")
     for name, expected in info["bytes"].items():
-        if Path(name).name != name:
+        if name not in PARTS:
             raise IndexFolderError(f"{file}: {name!r} is no file of an index")
         found = (folder / name).stat().st_size if (folder / name).is_file() else None
         if found != expected:

@@ -114,7 +114,6 @@ def write_vectors(file: Path, table: EmbeddingTable) -> Iterator[Float32[ndarray
         for embeddings_RD in table.pieces():
             out.write(np.ascontiguousarray(embeddings_RD, dtype="<f4").data)
             yield embeddings_RD
-        out.flush()
 
 
 def map_array(file: Path, shape: tuple[int, int]) -> Float32[ndarray, "r d"]:

@@ -7,6 +7,7 @@ themselves (`ecgjepa.search.exact`). The engine is faiss, an inverted file with 
 Axes: R rows, S rows of a sample, Q queries, C candidates, D width, P principal components.
 """
 
+import functools
 import importlib
 import math
 import warnings
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from numpy import ndarray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ecgjepa.search.description import ENGINE, ENGINE_COMPONENTS, IndexFolderError
@@ -60,11 +62,11 @@ class Engine:
             IndexFolderError: the files do not fit the description.
         """
         faiss = load_faiss()
-        components = load_file(folder / ENGINE_COMPONENTS) if (folder / ENGINE_COMPONENTS).is_file() else {}
         try:
+            components = load_file(folder / ENGINE_COMPONENTS) if (folder / ENGINE_COMPONENTS).is_file() else {}
             index = faiss.read_index(str(folder / ENGINE), faiss.IO_FLAG_MMAP_IFC)
-        except RuntimeError as error:
-            raise IndexFolderError(f"{folder / ENGINE}: faiss cannot read it: {error}") from error
+        except (RuntimeError, SafetensorError) as error:
+            raise IndexFolderError(f"{folder}: its engine cannot be read: {error}") from error
         engine = cls(index, components.get("components"), info["probes"])
         if engine.rows != rows or engine.components != info["components"]:
             raise IndexFolderError(
@@ -162,11 +164,12 @@ def _few_threads(faiss: Any, queries: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
+@functools.cache  # a search must not change how this process warns, which all its threads share
 def load_faiss() -> Any:
     """The engine.
 
     Raises:
-        ImportError: it is not installed; how to do so is said.
+        EngineMissingError: it is not installed; how to do so is said.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of its SWIG wrappers, on newer Pythons

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
+from ecgjepa.search.filters import QuestionError
 from ecgjepa.search.rows import Coded, RowTable, check_rows
 
 # Colours that people tell apart, beside that of what is left.
@@ -96,7 +97,7 @@ def colour_rows(table: RowTable, by: str) -> Colours:
     elif by in COLOURED_BY:
         coded = table.sex if by == "sex" else table.source
     else:
-        raise ValueError(f"colours by {by!r}, expected one of {', '.join(COLOURED_BY)}")
+        raise QuestionError(f"colours by {by!r}, expected one of {', '.join(COLOURED_BY)}")
     names, codes_R = _most_frequent(coded)
     return Colours(by, names=names, codes=codes_R.tolist())
 
@@ -136,9 +137,9 @@ def inside_polygon(
     from matplotlib.path import Path as Outline
 
     if len(polygon_V2) < 3:
-        raise ValueError(f"polygon: {len(polygon_V2)} corners, expected three or more")
+        raise QuestionError(f"polygon: {len(polygon_V2)} corners, expected three or more")
     if not np.isfinite(polygon_V2).all():
-        raise ValueError("polygon: a corner is not finite")
+        raise QuestionError("polygon: a corner is not finite")
     low, high = polygon_V2.min(axis=0), polygon_V2.max(axis=0)
     near = np.flatnonzero(((places_R2 >= low) & (places_R2 <= high)).all(axis=1))
     outline = Outline(np.vstack([polygon_V2, polygon_V2[:1]]), closed=True)

@@ -18,7 +18,7 @@ from ecgjepa.search.description import MAP, METRIC_FILE, RECORDS, VECTORS, Index
 from ecgjepa.search.embeddings import map_array
 from ecgjepa.search.engine import Engine
 from ecgjepa.search.exact import Ranked, nearest_of, rank_candidates
-from ecgjepa.search.filters import NO_FILTERS, Filters
+from ecgjepa.search.filters import NO_FILTERS, Filters, QuestionError
 from ecgjepa.search.groups import (
     Colours,
     GroupDescription,
@@ -56,9 +56,10 @@ class SearchIndex:
     Attributes:
         folder: where it is.
         info: what `index.json` says.
-        width, weights_sha256: of the encoder that embedded its rows.
+        width, weights_sha256, contract: of the encoder that embedded its rows.
+        layer: of the encoder that the embeddings are taken from; None for its output.
         metric: name of the distance.
-        level: level of the labels; None without labels.
+        level: levels of the labels, joined by a comma where those of stores differ; None without a store.
         places_R2: float32 places on the map; None if none was made.
     """
 
@@ -66,8 +67,10 @@ class SearchIndex:
         self.folder, self.info = folder, info
         self.width: int = info["width"]
         self.weights_sha256: str = info["weights_sha256"]
+        self.contract: dict[str, Any] = info["contract"]
+        self.layer: int | None = info["embedding"]["options"].get("layer")
         self.metric: str = info["metric"]
-        self.level: str | None = info["level"]
+        self.level: str | None = ", ".join(dict.fromkeys(filter(None, info["levels"].values()))) or None
         try:
             self._metric = Metric.load(folder / METRIC_FILE)
         except (SafetensorError, KeyError) as error:
@@ -115,7 +118,7 @@ class SearchIndex:
         """
         directions_QD = self._directions(queries_QD)
         if not 0 <= k <= MAX_NEIGHBOURS:
-            raise ValueError(f"k: found {k}, expected 0 to {MAX_NEIGHBOURS}")
+            raise QuestionError(f"k: found {k}, expected 0 to {MAX_NEIGHBOURS}")
         left_out = np.unique(check_rows(leave_out, len(self)))
         allowed_R = None if filters == NO_FILTERS else self._rows.passing(filters)
         if self._engine is None or allowed_R is not None or len(left_out) > FEW_LEFT_OUT:
@@ -140,9 +143,9 @@ class SearchIndex:
 
     def _directions(self, queries_QD: ndarray) -> Float32[ndarray, "q d"]:
         if queries_QD.ndim != 2 or queries_QD.shape[1] != self.width:
-            raise ValueError(f"queries: shape {queries_QD.shape}, expected (queries, {self.width})")
+            raise QuestionError(f"queries: shape {queries_QD.shape}, expected (queries, {self.width})")
         if not np.isfinite(queries_QD).all():
-            raise ValueError("queries: an embedding is not finite")
+            raise QuestionError("queries: an embedding is not finite")
         return self._metric.directions(queries_QD.astype(np.float32, copy=False))
 
     def embeddings(self, rows: Sequence[int] | Int[ndarray, "n"]) -> Float32[ndarray, "n d"]:
@@ -227,5 +230,5 @@ class SearchIndex:
 
     def _map(self) -> ndarray:
         if self.places_R2 is None:
-            raise ValueError(f"index {self.folder} has no map; it was made with --no-map")
+            raise QuestionError(f"index {self.folder} has no map; it was made with --no-map")
         return self.places_R2

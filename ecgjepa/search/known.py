@@ -31,7 +31,7 @@ class Known:
     Attributes:
         table: the columns of `ecgjepa.search.rows.SCHEMA`.
         levels: of each store that knows some row, the level of its labels.
-        unknown: rows that are in no store, and of which their own table says nothing.
+        unknown: number of rows that are in no store, and of which their own table says nothing.
     """
 
     table: pa.Table
@@ -60,26 +60,27 @@ def know_rows(rows: pa.Table, stores: Sequence[Path], level: str | None) -> Know
         if path is not None and path not in opened:
             opened[path] = Store.open(path)
     store_R, row_R = own.store_R(list(opened)), own.row_R.copy()
-    _check_unchanged(record, store_R, row_R, list(opened.values()))
+    _check_unchanged(rows, store_R, row_R, list(opened.values()))
     _find_by_name(record, store_R, row_R, given, opened)
     levels = {path: _level_of(store, level) for k, (path, store) in enumerate(opened.items()) if (store_R == k).any()}
     columns = _columns_of_stores(store_R, row_R, opened, levels)
     for name in _KNOWN:
         if name in rows.column_names:
             columns[name] = _filled(columns[name], _cast(rows.column(name), name), store_R < 0)
-    told = {name for name in _KNOWN if name in rows.column_names}
+    nothing_R = np.logical_and.reduce([columns[name].is_null().to_numpy(zero_copy_only=False) for name in _KNOWN])
     paths = pa.DictionaryArray.from_arrays(pa.array(store_R, mask=store_R < 0), pa.array(list(opened), pa.string()))
     table = pa.table(
         {
             "record": record,
             "path": pc.coalesce(paths.cast(pa.string()), rows.column("path").combine_chunks()),
             "store_row": pa.array(row_R, mask=store_R < 0),
+            "file_row": pc.if_else(pa.array(store_R < 0), rows.column("row").combine_chunks(), None),
             "window": rows.column("window"),
             "start_s": rows.column("start_s"),
             **columns,
         }
     )
-    return Known(table.select(SCHEMA.names).cast(SCHEMA), levels, 0 if told else int((store_R < 0).sum()))
+    return Known(table.select(SCHEMA.names).cast(SCHEMA), levels, int((nothing_R & (store_R < 0)).sum()))
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,9 @@ def _own_stores(rows: pa.Table) -> _OwnStores:
     return _OwnStores(names, code_R, number.fill_null(-1).to_numpy(zero_copy_only=False).copy())
 
 
-def _check_unchanged(record: pa.Array, store_R: ndarray, row_R: ndarray, stores: list[Store]) -> None:
+def _check_unchanged(rows: pa.Table, store_R: ndarray, row_R: ndarray, stores: list[Store]) -> None:
     """The store still holds, at its row, the record that was embedded."""
+    record, path = (rows.column(name).combine_chunks() for name in ("record", "path"))
     for k, store in enumerate(stores):
         (places,) = np.nonzero(store_R == k)
         if not len(places):
@@ -125,9 +127,11 @@ def _check_unchanged(record: pa.Array, store_R: ndarray, row_R: ndarray, stores:
                 "it has changed since it was embedded"
             )
         there, wanted = names.take(pa.array(row_R[places])), record.take(pa.array(places))
-        # records of one name are called by their paths in a table of embeddings
-        differ = pc.and_(pc.not_equal(there, wanted), pc.invert(pc.match_substring_regex(wanted, r"\[\d+\]$")))
-        if (wrong := np.flatnonzero(differ.to_numpy(zero_copy_only=False))).size:
+        # records of one name are called by path and row in a table of embeddings
+        number = pa.array(row_R[places]).cast(pa.string())
+        whole = pc.binary_join_element_wise(path.take(pa.array(places)), "[", number, "]", "")
+        is_same = pc.or_(pc.equal(there, wanted), pc.equal(whole, wanted))
+        if (wrong := np.flatnonzero(~is_same.to_numpy(zero_copy_only=False))).size:
             row = row_R[places[wrong[0]]]
             raise IndexFolderError(
                 f"{wanted[int(wrong[0])]}: row {row} of store {store.path} is {there[int(wrong[0])]}; "

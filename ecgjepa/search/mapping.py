@@ -17,7 +17,8 @@ from numpy import ndarray
 from ecgjepa.search.embeddings import PIECE_ROWS
 from ecgjepa.search.metric import Metric
 
-LANDMARKS = 3000
+# Fewer are no neighbourhood that t-SNE could keep.
+LANDMARKS, LEAST_LANDMARKS = 3000, 5
 # Landmarks that a row goes between, and the one whose distance is the unit of their weights.
 NEAR, UNIT = 8, 3
 # Landmarks farther on the map from the nearest one than this many of its spacings do not count: between two groups
@@ -42,7 +43,7 @@ def make_map(
     rows, chance = len(vectors_RD), np.random.default_rng(seed)
     chosen_M = np.sort(chance.choice(rows, min(LANDMARKS, rows), replace=False))
     landmarks_MD = metric.directions(vectors_RD[chosen_M])
-    if len(chosen_M) < 5 or not np.ptp(landmarks_MD, axis=0).any():  # nothing that could be a neighbourhood
+    if len(chosen_M) < LEAST_LANDMARKS or not np.ptp(landmarks_MD, axis=0).any():  # the second: all rows are the same
         return chance.standard_normal((rows, 2)).astype(np.float32), {"method": "at random", "seed": seed}
     places_M2 = project_to_map(landmarks_MD)
     places_R2 = np.empty((rows, 2), np.float32)

@@ -15,13 +15,15 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Int, Int64
 from numpy import ndarray
 
-from ecgjepa.search.filters import Filters
+from ecgjepa.search.description import IndexFolderError
+from ecgjepa.search.filters import Filters, QuestionError
 
 SCHEMA = pa.schema(
     [
         ("record", pa.string()),
         ("path", pa.string()),
         ("store_row", pa.int64()),
+        ("file_row", pa.int64()),
         ("window", pa.int32()),
         ("start_s", pa.float64()),
         ("labels", pa.list_(pa.string())),
@@ -32,6 +34,7 @@ SCHEMA = pa.schema(
 )
 # Filters whose rows are kept at hand: a page asks for the same ones again and again.
 _FILTERS_KEPT = 16
+# Names that a message lists, in place of hundreds of labels.
 _NAMED = 12
 
 
@@ -44,6 +47,7 @@ class IndexRow:
         record, window, start_s: as in the table of embeddings.
         path: the store's folder if `store_row` is given, else as in the table of embeddings.
         store_row: its row in that store.
+        file_row: its row in the file at `path`, where that is a file of many ECGs.
         labels, age, sex, source: empty or None where nothing is known; age in years.
     """
 
@@ -51,6 +55,7 @@ class IndexRow:
     record: str
     path: str
     store_row: int | None
+    file_row: int | None
     window: int | None
     start_s: float | None
     labels: tuple[str, ...]
@@ -87,7 +92,9 @@ class Coded:
         places = {name: code for code, name in enumerate(self.names)}
         if unknown := [name for name in wanted if name not in places]:
             some = ", ".join(self.names[:_NAMED]) + (", ..." if len(self.names) > _NAMED else "")
-            raise ValueError(f"{what} {unknown[0]!r} is not in the index, expected one of: {some or '(it has none)'}")
+            raise QuestionError(
+                f"{what} {unknown[0]!r} is not in the index, expected one of: {some or '(it has none)'}"
+            )
         chosen = np.zeros(len(self.names) + 1, dtype=bool)  # the last is the -1
         chosen[[places[name] for name in wanted]] = True
         return chosen[self.codes]
@@ -106,10 +113,17 @@ def check_rows(rows: Sequence[int] | Int[ndarray, "n"], count: int) -> Int64[nda
 
 
 class RowTable:
-    """The rows of an index in memory, about 100 bytes each; safe to share between threads."""
+    """The rows of an index in memory; safe to share between threads.
+
+    Raises:
+        IndexFolderError: the file is no such table.
+    """
 
     def __init__(self, file: Path) -> None:
-        self._table = pq.read_table(file, schema=SCHEMA).combine_chunks()
+        try:
+            self._table = pq.read_table(file, schema=SCHEMA).combine_chunks()
+        except pa.ArrowException as error:
+            raise IndexFolderError(f"{file} is no table of rows: {error}") from error
         self._passing = lru_cache(_FILTERS_KEPT)(self._which_pass)
 
     def __len__(self) -> int:

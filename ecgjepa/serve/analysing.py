@@ -19,7 +19,7 @@ from ecgjepa.search import NO_FILTERS, Filters, Neighbours, SearchIndex
 from ecgjepa.serve.answers import neighbour_answers, output_answers, place_answer, signal_answer
 from ecgjepa.serve.batching import Row, Run
 from ecgjepa.serve.schemas import Analysis, Neighbour
-from ecgjepa.serve.serving import Serving
+from ecgjepa.serve.shared import Serving
 from ecgjepa.windows import Window
 
 # Neighbours whose mean is the place of an ECG on the map.

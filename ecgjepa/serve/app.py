@@ -8,23 +8,22 @@ from typing import Any
 from fastapi import FastAPI
 
 import ecgjepa
-from ecgjepa.serve import routes_ecgs, routes_map, routes_records, routes_service
 from ecgjepa.serve.batching import ModelThread
 from ecgjepa.serve.gate import LOOPBACK_HOSTS, add_gate
+from ecgjepa.serve.gate.who import HEALTH_PATHS
 from ecgjepa.serve.limits import Limits
 from ecgjepa.serve.metrics import CountRequests, Metrics
 from ecgjepa.serve.occluding import Occluder
-from ecgjepa.serve.reading import ReaderPool
+from ecgjepa.serve.reading.pool import ReaderPool
 from ecgjepa.serve.refusals import LastResort, add_handlers
+from ecgjepa.serve.routes import ecgs, maps, records, service
 from ecgjepa.serve.schemas import NOTICE
 from ecgjepa.serve.served import Served
-from ecgjepa.serve.serving import Serving
+from ecgjepa.serve.shared import Serving
 
 MAX_WAIT_MS = 5.0
 # Of 12 leads of 10 s at 250 Hz, 250 MB.
 MOST_WAITING = 2048
-# Answered without a token: whoever may not ask must see the page that asks for the token, and whether it is there.
-OPEN = ("/healthz", "/readyz")
 
 
 def create_app(
@@ -77,15 +76,16 @@ def create_app(
         docs_url=None,  # these pages load from elsewhere
         redoc_url=None,
         lifespan=lifespan,
+        redirect_slashes=False,  # a redirect has no reason in its body
         form_limits={
             "max_files": limits.max_files, "max_fields": limits.max_fields, "max_part_size": limits.max_field_bytes
         },
     )  # fmt: skip
     app.state.serving = serving
     metrics.watch(lambda: model.waiting, lambda: len(serving.readers.pids), lambda: serving.readers.replaced)
-    for routes in (routes_service, routes_ecgs, routes_records, routes_map):
+    for routes in (service, ecgs, records, maps):
         app.include_router(routes.router)
-    add_handlers(app, metrics)
+    add_handlers(app, metrics, limits)
     app.add_middleware(LastResort, metrics=metrics)
     add_gate(app, limits, token=token, hosts=hosts)
     app.add_middleware(CountRequests, metrics=metrics)
@@ -105,7 +105,7 @@ def _describe_token(app: FastAPI) -> None:
             schemes["token"] = {"type": "http", "scheme": "bearer"}
             for path, operations in described["paths"].items():
                 for operation in operations.values():
-                    operation["security"] = [] if path in OPEN else [{"token": []}]
+                    operation["security"] = [] if path in HEALTH_PATHS else [{"token": []}]
         assert app.openapi_schema is not None
         return app.openapi_schema
 

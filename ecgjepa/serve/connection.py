@@ -6,7 +6,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ecgjepa.serve.gate_headers import headers_of
+from ecgjepa.serve.gate.headers import headers_of
 from ecgjepa.serve.limits import Limits
 from ecgjepa.serve.schemas import Problem, Refused
 

@@ -11,6 +11,7 @@ class Limits:
 
     Attributes:
         max_upload_bytes: of the body of one request, all its files together.
+        max_json_bytes: of a body that is no form with files; it is read where all requests wait for it.
         max_held_bytes: of the bodies of all requests that are under way.
         max_files: in one request.
         max_fields: beside the files.
@@ -36,6 +37,7 @@ class Limits:
     """
 
     max_upload_bytes: int = 64 * MEBIBYTE
+    max_json_bytes: int = 2 * MEBIBYTE
     max_held_bytes: int = 512 * MEBIBYTE
     max_files: int = 256
     max_fields: int = 256
@@ -61,6 +63,3 @@ class Limits:
             value = getattr(self, field.name)
             if value < 0 or (value == 0 and field.name != "queue"):
                 raise ValueError(f"limits: {field.name} must be above 0, found {value}")
-
-
-DEFAULT_LIMITS = Limits()

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecgjepa.serve.uploads import OwnFile, UploadedFile
+from ecgjepa.serve.reading.uploads import OwnFile, UploadedFile
 
 PREFIX = "ecgjepa-serve-"
 LOCK = "lock"
@@ -31,16 +31,24 @@ class PrivateFolder:
         made.rename(self.path)  # only now can another server see it
 
     def write(self, files: Sequence[UploadedFile], own: Sequence[OwnFile]) -> Path:
-        """A new folder with the uploads under our names."""
+        """A new folder with the uploads under our names.
+
+        Raises:
+            OSError: there is no room for them; nothing of them is left.
+        """
         folder = Path(tempfile.mkdtemp(dir=self.path))
-        for each in own:
-            content = files[each.number].content if each.content is None else each.content
-            with (folder / each.name).open("xb") as file:
-                if isinstance(content, bytes):
-                    file.write(content)
-                else:
-                    content.seek(0)
-                    shutil.copyfileobj(content, file, 2**20)
+        try:
+            for each in own:
+                content = files[each.number].content if each.content is None else each.content
+                with (folder / each.name).open("xb") as file:
+                    if isinstance(content, bytes):
+                        file.write(content)
+                    else:
+                        content.seek(0)
+                        shutil.copyfileobj(content, file, 2**20)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return folder
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Whatever goes wrong -> an answer with a status, a reason and what was found."""
 
 import logging
+import reprlib
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request
@@ -13,17 +14,19 @@ from ecgjepa.data.listings.listing import printable
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.serve.batching import ModelClosedError, QueueFullError
 from ecgjepa.serve.examples import REFUSED
+from ecgjepa.serve.limits import Limits
 from ecgjepa.serve.metrics import Metrics
-from ecgjepa.serve.reading import ReaderLostError
+from ecgjepa.serve.reading.pool import NoRoomError, ReaderLostError
 from ecgjepa.serve.schemas import Answer, Problem, Refused
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _LOG = logging.getLogger(__name__)
-# Seconds after which a client may ask again.
-RETRY_AFTER_S = 1
 MAX_DETAIL = 600
+# Of a value that is shown in part, the rest is not made into text either.
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = _REPR.maxlong = 80
 _REASONS = {400: "malformed_request", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 _DESCRIBED = {
     400: "The request cannot be understood.",
@@ -76,19 +79,19 @@ def problem_of(refusal: RefusedRecordError) -> Problem:
 
 def refused_answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """The body that every answer has that is not 2xx."""
-    told = dict(headers or {})
-    if status in (429, 503):
-        told.setdefault("Retry-After", str(RETRY_AFTER_S))
     content = Refused(error=problem).model_dump_json().encode()
-    return Response(content, status, told, "application/json")
+    return Response(content, status, headers, "application/json")
 
 
-def add_handlers(app: FastAPI, metrics: Metrics) -> None:
+def add_handlers(app: FastAPI, metrics: Metrics, limits: Limits) -> None:
     """Answer every error that a request can end in."""
 
     def answer(status: int, problem: Problem, headers: Any = None) -> Response:
         metrics.refused.labels(problem.reason).inc()
-        return refused_answer(status, problem, headers)
+        told = dict(headers or {})
+        if status in (429, 503):
+            told.setdefault("Retry-After", str(limits.retry_after_seconds))
+        return refused_answer(status, problem, told)
 
     @app.exception_handler(NoAnswerError)
     async def no_answer(request: Request, error: NoAnswerError) -> Response:
@@ -101,6 +104,10 @@ def add_handlers(app: FastAPI, metrics: Metrics) -> None:
     @app.exception_handler(ReaderLostError)
     async def reader_lost(request: Request, error: ReaderLostError) -> Response:
         return answer(503, Problem(reason="reader_lost", detail=_line(str(error)), record=None))
+
+    @app.exception_handler(NoRoomError)
+    async def no_room(request: Request, error: NoRoomError) -> Response:
+        return answer(503, Problem(reason="no_room", detail=_line(str(error)), record=None))
 
     @app.exception_handler(QueueFullError)
     async def queue_full(request: Request, error: QueueFullError) -> Response:
@@ -164,5 +171,5 @@ def _line(text: str) -> str:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = _REPR.repr(value)
     return text if len(text) <= 80 else f"{text[:80]} ..."

@@ -3,7 +3,6 @@
 Axes: W windows, D features, K classes.
 """
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from ecgjepa.model.inference import Precision, accelerate
 from ecgjepa.predict.model import Part, find_classifier, reading_contract
 from ecgjepa.search import SearchIndex, build_index
 from ecgjepa.serve.archive import Archive
+from ecgjepa.serve.private_folder import PrivateFolder
 from ecgjepa.signal import SignalContract
 from ecgjepa.windows import Window
 
@@ -58,7 +58,7 @@ class Served:
     archive: Archive = field(default_factory=lambda: Archive.open(()))
     batch_size: int = BATCH_SIZE
     pool: AttentionPool | None = None
-    temporary: "tempfile.TemporaryDirectory[str] | None" = None
+    temporary: PrivateFolder | None = None
 
     @classmethod
     def load(
@@ -121,7 +121,7 @@ class Served:
     def close(self) -> None:
         """Remove what was built for this time alone."""
         if self.temporary is not None:
-            self.temporary.cleanup()
+            self.temporary.close()
 
     @property
     def contracts(self) -> tuple[SignalContract, ...]:
@@ -183,14 +183,14 @@ def _is_head_alone(model: str) -> bool:
 
 def _open_index(
     index: Path | None, stores: Sequence[Path], encoder: Encoder, tell: Callable[[str], object]
-) -> tuple[SearchIndex | None, "tempfile.TemporaryDirectory[str] | None"]:
+) -> tuple[SearchIndex | None, PrivateFolder | None]:
     if index is None:
         return None, None
     temporary = None
     folder = index
     if index.suffix.lower() == ".parquet":
-        temporary = tempfile.TemporaryDirectory(prefix="ecgjepa-index-")
-        folder = Path(temporary.name) / "index"
+        temporary = PrivateFolder()  # which the next server removes if this one is killed
+        folder = temporary.path / "index"
         tell(f"indexing {index} for this time; `ecgjepa index {index} --out FOLDER` makes one to keep")
     try:
         found = build_index(index, folder, stores=stores) if temporary is not None else SearchIndex.open(folder)
@@ -201,9 +201,18 @@ def _open_index(
             )
         if found.width != encoder.config.width:
             raise ServeError(f"{index}: embeddings of width {found.width}, the encoder gives {encoder.config.width}")
+        if found.contract != encoder.contract.to_dict():
+            raise ServeError(
+                f"{index}: embeddings by the contract {found.contract}, the encoder's is {encoder.contract}"
+            )
+        if found.layer is not None:
+            raise ServeError(
+                f"{index}: embeddings of layer {found.layer}, expected those of the encoder's output, as uploads have "
+                "them; embed the archive without --layer and index it again"
+            )
     except BaseException:
         if temporary is not None:
-            temporary.cleanup()
+            temporary.close()
         raise
     return found, temporary
 

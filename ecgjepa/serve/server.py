@@ -3,9 +3,12 @@
 import errno
 import functools
 import logging
+import resource
+import signal
 import socket
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -15,6 +18,8 @@ from ecgjepa.serve.limits import Limits
 
 BACKLOG = 512
 FIRST_FREE_PORT = 1024
+# Connections, and uploads that are spooled to the disk.
+WANTED_FILES = 4096
 _ACCESS = logging.getLogger("uvicorn.access")
 
 
@@ -81,6 +86,14 @@ def make_server(app: Any, host: str, port: int, limits: Limits, *, tell: Callabl
     return Server(app, host, bind(host, port), limits, tell)
 
 
+def _allow_files() -> None:
+    """Take as many open files as the system allows: one that can open none floods its log, and answers nobody."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = WANTED_FILES if hard == resource.RLIM_INFINITY else min(WANTED_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
@@ -125,6 +138,7 @@ def run_server(
     Raises:
         OSError: see `make_server`.
     """
+    _allow_files()
     server = make_server(app, host, port, limits, tell=tell)
     if log_requests:
         server.config.access_log = True
@@ -136,6 +150,30 @@ def run_server(
         _ACCESS.addHandler(handler)
     with suppress(KeyboardInterrupt):
         server.run()
+
+
+class _ToldToEnd(SystemExit):
+    """SIGTERM came."""
+
+
+@contextmanager
+def cleaning_up() -> Iterator[None]:
+    """What is in the block cleans up when SIGTERM comes, and only then the process ends by it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # no signal comes here
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise _ToldToEnd(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    except _ToldToEnd:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def without_query(line: logging.LogRecord) -> bool:

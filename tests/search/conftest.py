@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ecgjepa.embed.table import table_schema, to_column
+from ecgjepa.search import SearchIndex, build_index
 
 ABOUT = {
     "format": 1,
@@ -68,3 +69,8 @@ def known(rows: int) -> dict[str, Any]:
         "sex": pa.array([("female", "male")[k % 2] if k % 5 else None for k in numbers]),
         "source": pa.array(["one" if k < rows // 2 else "two" for k in numbers]),
     }
+
+
+def build(table: Path, **options: Any) -> SearchIndex:
+    """An index beside its table, without a map."""
+    return build_index(table, table.parent / "index", project=False, progress=False, **options)

@@ -1,43 +1,39 @@
-"""An index is whole or not there; tables and stores that do not fit are refused by name."""
+"""What an index is made of; tables and stores that do not fit are refused by name."""
 
-import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-import ecgjepa.search.build
-from ecgjepa.search import IndexFolderError, SearchIndex, build_index
+from ecgjepa.search import IndexFolderError
 from ecgjepa.search.mapping import make_map
 from ecgjepa.search.metric import Moments
-from tests.search.conftest import ABOUT, draw, write_embeddings
+from tests.search.conftest import ABOUT, build, draw, write_embeddings
 from tests.search.stores import write_store
-
-
-def build(table: Path, **options: object) -> SearchIndex:
-    return build_index(table, table.parent / "index", project=False, progress=False, **options)  # type: ignore[arg-type]
 
 
 def test_what_stores_know(tmp_path: Path) -> None:
     """A row's own store comes first, then the stores that are given, by the record's name; paths may be anywhere."""
     one = write_store(tmp_path / "one", ["a", "b"], {"superdiagnostic": [["MI"], None], "all": [["X"], ["Y"]]}, "one")
     two = write_store(tmp_path / "two", ["c", "d", "a"], {"rhythm": [["AFIB", "LBBB"], [], ["SR"]]}, "two")
-    paths = [str(one), str(one), "lost/c.hea", "e.hea"]
-    table = write_embeddings(
-        tmp_path / "e.parquet", draw(4), record=["b", "a", "c", "e"], path=paths, row=[1, 0, None, None]
-    )
+    paths = [str(one), str(one), "lost/c.hea", "e.hea", "many.npy"]
+    records, numbers = ["b", f"{one}[0]", "c", "e", "called[9]"], [1, 0, None, None, 3]
+    about = {**ABOUT, "options": {"layer": 3}}
+    table = write_embeddings(tmp_path / "e.parquet", draw(5), about, record=records, path=paths, row=numbers)
     index = build(table, stores=[two])
-    found = [(row.record, row.store_row, row.labels, row.source) for row in index.records(range(4))]
+    found = [(row.record, row.path, row.store_row, row.file_row, row.labels) for row in index.records(range(5))]
     assert found == [
-        ("b", 1, (), "one"),
-        ("a", 0, ("MI",), "one"),
-        ("c", 0, ("AFIB", "LBBB"), "two"),
-        ("e", None, (), None),
+        ("b", str(one), 1, None, ()),
+        (f"{one}[0]", str(one), 0, None, ("MI",)),  # so called because another input has an "a" too
+        ("c", str(two), 0, None, ("AFIB", "LBBB")),
+        ("e", "e.hea", None, None, ()),
+        ("called[9]", "many.npy", None, 3, ()),
     ]
-    assert [row.path for row in index.records(range(4))] == [str(one), str(one), str(two), "e.hea"]
+    assert [row.source for row in index.records(range(5))] == ["one", "one", "two", None, None]
     assert index.level == "rhythm, superdiagnostic"
-    assert index.info["rows_not_in_a_store"] == 1
-    assert index.weights_sha256 == ABOUT["weights_sha256"]
+    assert index.info["rows_unknown"] == 2
+    assert (index.weights_sha256, index.contract, index.layer) == (ABOUT["weights_sha256"], ABOUT["contract"], 3)
     with pytest.raises(IndexFolderError, match=r"no labels of level .form., found (rhythm|superdiagnostic, all)"):
         build(table, stores=[two], level="form", overwrite=True)
 
@@ -48,11 +44,23 @@ def test_stores_that_disagree(tmp_path: Path) -> None:
     by_name = write_embeddings(tmp_path / "e.parquet", draw(2), record=["a", "b"])
     with pytest.raises(IndexFolderError, match=r"record b is in store .*one and in store .*two"):
         build(by_name, stores=[one, two])
-    changed = write_embeddings(
-        tmp_path / "changed.parquet", draw(2), record=["b", "a"], path=[str(one)] * 2, row=[1, 1]
-    )
-    with pytest.raises(IndexFolderError, match=r"a: row 1 of store .*one is b; it has changed"):
-        build(changed)
+    changed = tmp_path / "changed.parquet"
+    for record, row, message in (
+        ("a", 1, r"a: row 1 of store .*one is b; it has changed"),
+        ("x[1]", 1, r"x\[1\]: row 1 of store .*one is b; it has changed"),
+        ("b", 2, "b: row 2 of store .*one, which has 2 rows; it has changed"),
+    ):
+        write_embeddings(changed, draw(2), record=["b", record], path=[str(one)] * 2, row=[1, row])
+        with pytest.raises(IndexFolderError, match=message):
+            build(changed)
+
+
+def test_a_table_tells_of_rows_that_no_store_knows(tmp_path: Path) -> None:
+    columns = {"labels": pa.array(["MI;CD", "", None]), "age": pa.array([60, None, None])}
+    index = build(write_embeddings(tmp_path / "e.parquet", draw(3), **columns))
+    assert [(row.labels, row.age) for row in index.records(range(3))] == [(("MI", "CD"), 60.0), ((), None), ((), None)]
+    assert index.info["rows_unknown"] == 2
+    assert index.level is None
 
 
 @pytest.mark.parametrize(
@@ -80,50 +88,6 @@ def test_an_embedding_that_is_not_finite(tmp_path: Path) -> None:
     assert {file.name for file in tmp_path.iterdir()} == {"e.parquet", ".index.lock"}
 
 
-def test_nothing_is_left_of_what_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    table = write_embeddings(tmp_path / "e.parquet", draw(30))
-    first = build(table)
-    before = {file.name: file.read_bytes() for file in first.folder.iterdir()}
-    with pytest.raises(FileExistsError, match="--overwrite"):
-        build(table)
-    (tmp_path / ".index.building").mkdir()  # of a process that was killed
-    (tmp_path / ".index.building" / "engine.faiss").write_text("half")
-    monkeypatch.setattr(ecgjepa.search.build, "_describe", _stop)
-    with pytest.raises(KeyboardInterrupt):
-        build(write_embeddings(tmp_path / "e.parquet", draw(20)), overwrite=True)
-    assert {file.name: file.read_bytes() for file in first.folder.iterdir()} == before
-    monkeypatch.undo()
-    assert len(build(table, overwrite=True)) == 20
-    assert {file.name for file in tmp_path.iterdir()} == {"e.parquet", "index", ".index.lock"}
-
-
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-def test_what_is_no_index_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "index").mkdir()
-    (tmp_path / "index" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is not an index"):
-        build(write_embeddings(tmp_path / "e.parquet", draw(3)), overwrite=True)
-    with pytest.raises(IndexFolderError, match=r"is not an index: no index\.json"):
-        SearchIndex.open(tmp_path / "index")
-
-
-def test_damaged_folders_are_refused(tmp_path: Path) -> None:
-    folder = build(write_embeddings(tmp_path / "e.parquet", draw(3))).folder
-    vectors, said = (folder / "vectors.npy").read_bytes(), json.loads((folder / "index.json").read_text())
-    (folder / "vectors.npy").write_bytes(vectors[:-4])
-    with pytest.raises(IndexFolderError, match=r"vectors\.npy: \d+ bytes, expected"):
-        SearchIndex.open(folder)
-    (folder / "vectors.npy").unlink()
-    with pytest.raises(IndexFolderError, match=r"vectors\.npy: missing"):
-        SearchIndex.open(folder)
-    (folder / "index.json").write_text(json.dumps(said | {"format": 9}))
-    with pytest.raises(IndexFolderError, match="index format 9, expected 1"):
-        SearchIndex.open(folder)
-
-
 def test_the_metric_is_learned_piece_by_piece() -> None:
     embeddings, moments = draw(1000) + np.float32(1000), Moments(12)
     embeddings[:, 4] = 7
@@ -137,14 +101,14 @@ def test_the_metric_is_learned_piece_by_piece() -> None:
 
 
 def test_rows_that_are_no_landmarks_go_among_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ecgjepa.search.mapping.LANDMARKS", 60)
-    embeddings, moments = draw(300), Moments(12)
+    monkeypatch.setattr("ecgjepa.search.mapping.LANDMARKS", 50)
+    embeddings, moments = draw(200), Moments(12)
     moments.add(embeddings)
     metric = moments.metric()
     places, about = make_map(embeddings, metric, 0)
-    assert about["landmarks"] == 60
+    assert about["landmarks"] == 50
     assert np.isfinite(places).all()
-    assert len(np.unique(places, axis=0)) == 300
+    assert len(np.unique(places, axis=0)) == 200
     directions = metric.directions(embeddings)
     near = np.argsort(-(directions @ directions.T), axis=1)[:, 1]
     apart = np.linalg.norm(places - places[near], axis=1)

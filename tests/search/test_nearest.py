@@ -175,7 +175,7 @@ def test_rows_groups_and_colours(exact: SearchIndex) -> None:
 
 
 def test_place_and_polygon(tmp_path: Path) -> None:
-    table = write_embeddings(tmp_path / "e.parquet", draw(80))
+    table = write_embeddings(tmp_path / "e.parquet", draw(40))
     index = build_index(table, tmp_path / "index", progress=False, seed=3)
     again = build_index(table, tmp_path / "again", progress=False, seed=3)
     places = index.places_R2

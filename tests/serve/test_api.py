@@ -1,5 +1,6 @@
 """What the API answers is what the command line writes, whatever the file; filters, groups, refusals, counts."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,7 @@ def test_records_of_the_archive(client: TestClient, material: Material) -> None:
     assert client.get("/api/records/4000").status_code == 404
 
 
-@pytest.mark.parametrize("stretch_patches", [5, 12])
+@pytest.mark.parametrize("stretch_patches", [pytest.param(5, marks=pytest.mark.slow), 12])  # 12 leaves a rest
 def test_occlusion_is_that_of_the_command_line(client: TestClient, material: Material, stretch_patches: int) -> None:
     header = material.headers[4]
     asked = {"class_name": "CD", "stretch_patches": stretch_patches}
@@ -317,15 +318,15 @@ def test_not_ready_before_it_is_warm_and_nothing_without_index_or_model(
 
 
 def test_an_index_of_another_encoder_is_refused(material: Material, tmp_path: Path) -> None:
-    table, described = read_embeddings(material.embeddings)[0], material.index / "index.json"
-    assert len(table)
-    other = tmp_path / "index"
-    other.mkdir()
-    for file in material.index.iterdir():
-        (other / file.name).write_bytes(file.read_bytes())
-    sha256 = load_encoder(material.ckpt).weights_sha256()
-    (other / "index.json").write_text(described.read_text().replace(sha256, "f" * 64))
+    other = shutil.copytree(material.index, tmp_path / "index")
+    described, sha256 = other / "index.json", load_encoder(material.ckpt).weights_sha256()
+    described.write_text(described.read_text().replace(sha256, "f" * 64))
     with pytest.raises(ServeError, match="ffffffffffff, expected those of the encoder that is served"):
+        Served.load(material.ckpt, index=other, device="cpu")
+    described.write_text(
+        described.read_text().replace("f" * 64, sha256).replace('"sampling_rate_hz": 250', '"sampling_rate_hz": 125')
+    )
+    with pytest.raises(ServeError, match=r"by the contract .*125"):
         Served.load(material.ckpt, index=other, device="cpu")
     with pytest.raises(ServeError, match="expected --ckpt"):
         Served.load(index=material.index, device="cpu")

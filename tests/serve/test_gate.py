@@ -1,5 +1,6 @@
 """What a request passes before a route sees it, and the server below."""
 
+import asyncio
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from fastapi import FastAPI, File, Request, UploadFile
 from starlette.testclient import TestClient
 
 from ecgjepa.serve.gate import add_gate
-from ecgjepa.serve.gate_headers import CONTENT_SECURITY_POLICY
+from ecgjepa.serve.gate.headers import CONTENT_SECURITY_POLICY
 from ecgjepa.serve.limits import Limits
 from ecgjepa.serve.server import Server, bind, make_server
 
@@ -57,8 +58,6 @@ def make_app(limits: Limits = LIMITS, **gate: Any) -> FastAPI:
 
     @app.post("/api/work")
     async def work(request: Request) -> dict[str, int]:
-        import asyncio
-
         size = len(await request.body())
         while not app.state.may_end.is_set():
             await asyncio.sleep(0.01)
@@ -304,6 +303,12 @@ def test_more_connections_than_may_be_are_closed(server: Server) -> None:
         each.close()
 
 
+def test_limits_are_above_nothing() -> None:
+    with pytest.raises(ValueError, match="readers must be above 0, found 0"):
+        Limits(readers=0)
+    assert Limits(queue=0).queue == 0
+
+
 def test_a_port_that_cannot_be_taken_is_named() -> None:
     taken = bind("127.0.0.1", 0)
     port = taken.getsockname()[1]
@@ -337,7 +342,7 @@ run_server(app, "127.0.0.1", 0, Limits(shutdown_seconds=1), tell=tell, log_reque
 """
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_the_server_ends_within_seconds_also_with_a_client_that_hangs(how: signal.Signals) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ}

@@ -17,7 +17,6 @@ from starlette.testclient import TestClient
 
 from ecgjepa.data.formats.hints import Hints
 from ecgjepa.data.readers import SUFFIXES
-from ecgjepa.serve.limits import Limits
 from tests.data.malformed import KINDS, make_ground
 from tests.data.malformed_kind import Ground, Kind
 from tests.serve.conftest import Material
@@ -309,9 +308,3 @@ def test_a_reader_that_is_killed_is_replaced_and_the_client_told(
     assert int(answers[0].headers["retry-after"]) > 0
     assert send(client, files).status_code == 200
     assert readers.pids != [pid]
-
-
-def test_limits_are_above_nothing() -> None:
-    with pytest.raises(ValueError, match="readers must be above 0, found 0"):
-        Limits(readers=0)
-    assert Limits(queue=0).queue == 0

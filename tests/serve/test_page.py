@@ -107,6 +107,14 @@ def test_a_broken_file_gives_a_message_that_people_can_read(watched: Watched, tm
         text = message.inner_text()
         assert says in text or "damaged" in text, text
         assert not re.search(r"[{}\[\]]|null|undefined|Error", text), text
+    header, signal = tmp_path / "ell.hea", tmp_path / "ell.dat"
+    header.write_text("ell 1 500 5000\nell.dat 16 1000/ell 16 0 0 -19876 0 I\n")
+    signal.write_bytes(np.arange(5000, dtype="<i2").tobytes())
+    page.set_input_files("#files", [header, signal])
+    expect(message).to_contain_text("Give the unit")
+    page.select_option("#hint-unit", "mV")  # what a file says is not replaced, and the page does not ask in circles
+    page.get_by_role("button", name="Read again").click()
+    expect(message).to_contain_text("did not help")
     page.keyboard.press("Escape")
     expect(message).to_be_hidden()
     assert title.inner_text() == before  # what was open stays
@@ -138,6 +146,7 @@ def test_a_file_that_leaves_something_out_is_asked_about_and_the_caliper_measure
         if page.locator("#paper-title").inner_text() != "No ECG is open":
             break
     expect(page.locator("#hints")).to_be_hidden()
+    expect(page.locator(".foot")).to_contain_text("derived: III, aVR, aVL, aVF")
 
     points = np.array(
         [

@@ -1,6 +1,8 @@
 """What may be served together, and how `ecgjepa serve` is told."""
 
 import asyncio
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,9 @@ from ecgjepa.serve.batching import ModelThread
 from ecgjepa.serve.limits import Limits
 from ecgjepa.serve.metrics import Metrics
 from ecgjepa.serve.occluding import Occluder
-from ecgjepa.serve.reading import ReaderPool
+from ecgjepa.serve.reading.pool import ReaderPool
 from ecgjepa.serve.served import Served
-from ecgjepa.serve.serving import Serving
+from ecgjepa.serve.shared import Serving
 from tests.serve.conftest import SMALL, Material
 
 LEADS = ("I", "V1")
@@ -79,7 +81,7 @@ def test_a_table_of_embeddings_is_indexed_for_this_time(material: Material) -> N
     told: list[str] = []
     served = Served.load(material.ckpt, index=material.embeddings, device="cpu", tell=told.append)
     assert served.temporary is not None
-    folder = Path(served.temporary.name)
+    folder = served.temporary.path
     assert folder.is_dir()
     assert served.index is not None
     assert len(served.index) == len(SearchIndex.open(material.index))
@@ -92,17 +94,19 @@ def test_ecgs_of_the_archive_are_found_where_they_are(material: Material, tmp_pa
     row = SearchIndex.open(material.index).records([2])[0]
     expected = Store.open(material.store).signals_mv([2])[0]
     contract = load_encoder(material.ckpt).contract
-    moved = tmp_path / "moved"
-    moved.mkdir()
-    for file in material.store.iterdir():
-        (moved / file.name).write_bytes(file.read_bytes())
-    gone = type(row)(**{**row.__dict__, "path": str(tmp_path / "gone"), "store_row": None})
-    of_file = type(row)(**{**gone.__dict__, "path": str(material.headers[2]), "window": None})
+    moved = shutil.copytree(material.store, tmp_path / "moved")
+    gone = replace(row, path=str(tmp_path / "gone"), store_row=None)
+    of_file = replace(gone, path=str(material.headers[2]), window=None)
     for archive, wanted in ((Archive.open([]), row), (Archive.open([moved]), gone), (Archive.open([]), of_file)):
         entry = archive.locate(wanted)
         assert entry is not None
         window = read_row(entry, wanted, contract, SMALL.patch_samples)[0]
         np.testing.assert_allclose(window.signal_mv, expected, atol=1e-3)
+    np.save(tmp_path / "many.npy", np.zeros((2, 2, 9)))
+    of_many = replace(gone, record="called[0]", path=str(tmp_path / "many.npy"), file_row=1)
+    found = Archive.open([]).locate(of_many)
+    assert found is not None
+    assert found.row == 1, "whatever it is called"
     assert Archive.open([]).locate(gone) is None
     assert Archive.open([moved, material.store]).locate(gone) is None, "two stores of one name have it"
 

@@ -4,6 +4,7 @@ import json
 import os
 import struct
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_wandb_stays_offline_and_a_resumed_run_is_the_same_one(
     log_run("wandb", tmp_path, [5, 10], status="stopped")
     [said] = [record.getMessage() for record in caplog.records if record.name.startswith("ecgjepa")]
     assert f"`wandb sync {tmp_path}/wandb/offline-run-*`" in said
+    time.sleep(1.1)  # its folders are named by the second
     log_run("wandb", tmp_path, [10, 15], first_step=5)
     assert os.environ["WANDB_ERROR_REPORTING"] == "false"
 

@@ -64,9 +64,9 @@ export function makeArchive(index, { open, failed }) {
     return el(
       "li",
       { role: "option", id: `record-${at}`, "aria-selected": String(record.row === current), "data-row": record.row, onclick: () => choose(at) },
-      el("span", { class: "record-name" }, record.record),
+      el("span", { class: "record-name", title: record.record }, record.record),
       el("span", { class: "record-person" }, personText({ ...record, source: index.sources.length > 1 ? record.source : null })),
-      el("span", { class: "record-labels" }, record.labels.join(" · ") || "no labels"),
+      el("span", { class: "record-labels", title: record.labels.join(" · ") }, record.labels.join(" · ") || "no labels"),
     );
   }
 

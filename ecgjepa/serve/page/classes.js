@@ -23,34 +23,33 @@ export function makeClasses({ explainClass }) {
     if (!found.length) list.append(el("li", { class: "empty" }, "No class has this in its name."));
   }
 
+  /** Two decimals, or as many more as tell a probability from its threshold, on whose other side it lies. */
+  function decimalsOf(probability, threshold) {
+    if (threshold === null) return 2;
+    return [2, 3, 4].find((many) => fixed(probability, many) !== fixed(threshold, many) || probability === threshold) ?? 4;
+  }
+
   function bar({ name, probability, threshold, called }) {
+    const decimals = decimalsOf(probability, threshold);
     const fill = el("span", { class: "fill" });
     fill.style.width = `${probability * 100}%`;
-    const tick = threshold === null ? null : el("span", { class: "tick", title: `threshold ${fixed(threshold, 2)}` });
+    const tick = threshold === null ? null : el("span", { class: "tick", title: `threshold ${fixed(threshold, decimals)}` });
     if (tick) tick.style.left = `${threshold * 100}%`;
-    const says = [`${name}: ${fixed(probability, 2)}`, threshold === null ? null : `threshold ${fixed(threshold, 2)}`, called ? "called" : "not called"].filter(Boolean).join(", ");
+    const says = [`${name}: ${fixed(probability, decimals)}`, threshold === null ? null : `threshold ${fixed(threshold, decimals)}`, called ? "called" : "not called"].filter(Boolean).join(", ");
     const button = el(
       "button",
       { type: "button", class: called ? "bar called" : "bar", "aria-pressed": String(name === chosen), "aria-label": `${says}. Show what it rests on`, "data-class": name, onclick: () => explainClass(name === chosen ? null : name) },
-      el("span", { class: "name" }, name),
+      el("span", { class: "name", title: name }, name),
       el("span", { class: "verdict" }, called ? "called" : ""),
-      el("span", { class: "number" }, fixed(probability, 2)),
+      el("span", { class: "number" }, fixed(probability, decimals)),
       el("span", { class: "track" }, fill, tick),
     );
     return el("li", {}, button);
   }
 
+  /** A regression has no log odds, so there is nothing that it could be shown to rest on. */
   function value({ name, value: of, unit }) {
-    return el(
-      "li",
-      {},
-      el(
-        "button",
-        { type: "button", class: "value", "aria-pressed": String(name === chosen), "data-class": name, onclick: () => explainClass(name === chosen ? null : name) },
-        el("span", { class: "name" }, name),
-        el("span", { class: "number" }, number(of, 2), el("small", {}, unit ?? "")),
-      ),
-    );
+    return el("li", { class: "value" }, el("span", { class: "name", title: name }, name), el("span", { class: "number" }, number(of, 2), el("small", {}, unit ?? "")));
   }
 
   function mark() {
@@ -69,8 +68,10 @@ export function makeClasses({ explainClass }) {
       outputs = [...answer.outputs].sort((one, two) => (two.probability ?? 0) - (one.probability ?? 0));
       title.textContent = task === "regression" ? "" : `${answer.called.length} of ${outputs.length} called`;
       search.hidden = outputs.length <= MANY;
-      const key = task === "regression" ? null : el("p", { class: "bar-key" }, el("span", { class: "key-tick" }), "threshold of the class", el("span", { class: "key-called" }), "called");
-      body.replaceChildren(search, ...(key ? [key] : []), progress, list, el("p", { class: "hint" }, "Choose a class to see on the paper what it rests on."));
+      const thresholds = outputs.some(({ threshold }) => threshold !== null) ? [el("span", { class: "key-tick" }), "threshold of the class"] : [];
+      const key = task === "regression" ? null : el("p", { class: "bar-key" }, ...thresholds, el("span", { class: "key-called" }), task === "multiclass" ? "called: the most probable" : "called");
+      body.replaceChildren(search, ...(key ? [key] : []), progress, list);
+      if (key) body.append(el("p", { class: "hint" }, "Choose a class to see on the paper what it rests on."));
       draw();
     },
     /** Which class is explained; null for none. */

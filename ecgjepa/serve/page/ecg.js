@@ -19,6 +19,9 @@ function centred(values) {
   return lead.map((value) => value - median);
 }
 
+/** Whether all twelve leads are there, so that they can stand in columns. */
+export const hasTwelve = (ecg) => STANDARD.every((lead) => ecg.leads.has(lead));
+
 /** Least and largest of a part, 0 among them. */
 export function extent(lead, start, end) {
   let low = 0;

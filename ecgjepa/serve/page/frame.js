@@ -42,10 +42,17 @@ export function makeTabs(shown) {
   return { choose, beside, note: (name, text) => (tabs[name].dataset.note = text) };
 }
 
-/** Asks for the token of the server; null if nothing was given. */
+let asked = null;
+
+/** Asks for the token of the server, once for all who need it; null if nothing was given. */
 export function askForToken(wasWrong) {
+  asked ??= tokenGiven(wasWrong).finally(() => (asked = null));
+  return asked;
+}
+
+function tokenGiven(wasWrong) {
   const dialog = byId("token");
-  const field = el("input", { type: "password", id: "token-field", autocomplete: "off", required: true });
+  const field = el("input", { type: "password", id: "token-field", autocomplete: "off", required: true, pattern: "[!-~]+", title: "letters, digits and signs without spaces" });
   const form = el(
     "form",
     {

@@ -40,7 +40,7 @@ function labelBar({ label, count: many, of_all: ofAll }, groupRows, rows) {
   return el(
     "li",
     { "data-label": label, "data-count": many, "aria-label": `${label}: ${many} of ${groupRows}, ${percent(inGroup)}; in the archive ${percent(inAll)}` },
-    el("span", { class: "name" }, label),
+    el("span", { class: "name", title: label }, label),
     el("span", { class: "number" }, number(many)),
     el("span", { class: "share" }, percent(inGroup)),
     el("span", { class: "pair" }, bar("in-group", inGroup), bar("in-all", inAll)),

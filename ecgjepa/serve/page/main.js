@@ -30,7 +30,7 @@ async function start() {
   let occluding = null;
   let shaded = null;
 
-  const paper = makePaper({ shadingOff: () => explainClass(null), comparisonClosed: () => compare(null) });
+  const paper = makePaper(about, { shadingOff: () => explainClass(null), comparisonClosed: () => compare(null) });
   const classes = makeClasses({ explainClass });
   const similar = makeSimilar(about.index, { again: findAgain, open: openRow, compare, failed: showProblem });
   const map = makeMap(about.index, { open: openRow, failed: showProblem, say });

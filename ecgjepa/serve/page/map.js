@@ -37,7 +37,7 @@ export function makeMap(index, { open, failed, say }) {
   let hoverRequest = new AbortController();
 
   if (!index?.has_map) {
-    panel.append(el("p", { class: "empty" }, index ? "This index was made without a map." : "No archive is served."));
+    panel.append(el("p", { class: "empty" }, index ? "This index was made without a map. Made again by ecgjepa index, without --no-map, it has one." : "No archive is served."));
     const nothing = () => {};
     return { show: nothing, mark: nothing, clear: () => false, lasso: nothing, groupOfView: nothing };
   }

@@ -19,6 +19,7 @@ export function makeOpen(about, { open, failed }) {
   const form = byId("hints");
   const curtain = byId("drop-curtain");
   let kept = [];
+  let sent = {};
   let depth = 0;
 
   const inputs = {
@@ -53,7 +54,8 @@ export function makeOpen(about, { open, failed }) {
     kept = files;
     for (const input of Object.values(inputs)) input.value = "";
     form.hidden = true;
-    open(kept, {});
+    sent = {};
+    open(kept, sent);
   }
 
   picker.addEventListener("change", () => {
@@ -62,7 +64,8 @@ export function makeOpen(about, { open, failed }) {
   });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    open(kept, fields());
+    sent = fields();
+    open(kept, sent);
   });
 
   const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
@@ -86,7 +89,7 @@ export function makeOpen(about, { open, failed }) {
 
   return {
     choose: () => picker.click(),
-    /** Shows the fields that a refusal asks for; whether it asks for any. */
+    /** Shows the fields that a refusal asks for; whether it asks for any, "again" if what was given did not help. */
     ask: (problem) => {
       const wanted = ASKED_BY[problem.reason];
       if (!wanted || !kept.length) return false;
@@ -95,7 +98,7 @@ export function makeOpen(about, { open, failed }) {
       title.textContent = kept.map((file) => file.name).join(", ");
       form.hidden = false;
       inputs[wanted[0]].focus();
-      return true;
+      return sent[wanted[0]] ? "again" : true;
     },
     done: () => (form.hidden = true),
   };

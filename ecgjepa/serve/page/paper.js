@@ -3,7 +3,7 @@
 import { makeCaliper } from "./caliper.js";
 import { makeChoices } from "./choices.js";
 import { byId, el, svg } from "./dom.js";
-import { ecgOf } from "./ecg.js";
+import { ecgOf, hasTwelve } from "./ecg.js";
 import { layOut } from "./layout.js";
 import { shade, shadingLegend } from "./shading.js";
 import { drawGrid, drawSheet } from "./sheet.js";
@@ -13,8 +13,8 @@ import { changeText, flagText, partText } from "./words.js";
 const BETWEEN_MM = 6;
 const EMPTY = { width: 270, height: 130 };
 
-/** The paper panel; `shadingOff()` is called when the shading is turned off here. */
-export function makePaper({ shadingOff, comparisonClosed }) {
+/** The paper panel for what `about` says is served; `shadingOff()` is called when the shading is turned off here. */
+export function makePaper({ encoder, index }, { shadingOff, comparisonClosed }) {
   const sheet = byId("sheet");
   const readout = byId("readout");
   const zoomText = el("span", { class: "zoom-text", "aria-live": "off" }, "100%");
@@ -64,6 +64,7 @@ export function makePaper({ shadingOff, comparisonClosed }) {
   function draw() {
     if (!shown) return;
     const ecgs = other ? [shown.ecg, other.ecg] : [shown.ecg];
+    rows.element.hidden = !hasTwelve(shown.ecg);
     layout = layOut(ecgs, gain.value(), rows.value() === "rows");
     const first = drawSheet(layout, isBelow() ? [shown.ecg] : ecgs, gain.value());
     const drawn = [first];
@@ -116,7 +117,7 @@ export function makePaper({ shadingOff, comparisonClosed }) {
   sheet.addEventListener("keyup", (event) => (panWithSpace = event.key === " " ? false : panWithSpace));
   sheet.addEventListener("blur", () => (panWithSpace = false));
 
-  drawEmpty("Open a file, or choose a record of the archive.");
+  drawEmpty(index ? "Open a file, or choose a record of the archive." : "Open a file.");
   return {
     view,
     placeCaliper: () => shown && caliper.place(),
@@ -134,7 +135,7 @@ export function makePaper({ shadingOff, comparisonClosed }) {
       caliper.clear();
       shown = signal && { signal, ecg: ecgOf(signal) };
       byId("paper-title").textContent = record;
-      byId("paper-facts").replaceChildren(...(signal ? factsOf(signal, about) : [about]));
+      byId("paper-facts").replaceChildren(...(signal ? factsOf(signal, about, encoder.leads) : [about]));
       byId("paper-tools").hidden = !signal;
       if (!signal) return drawEmpty("The signal of this ECG is not served, so it cannot be drawn.");
       byId("welcome").hidden = true;
@@ -159,8 +160,10 @@ export function makePaper({ shadingOff, comparisonClosed }) {
   };
 }
 
-function factsOf(signal, about) {
+function factsOf(signal, about, encoderLeads) {
+  const missing = encoderLeads.filter((lead) => !signal.leads.includes(lead));
   const notes = [...signal.changes.map((word) => [changeText(word), "change"]), ...signal.flags.map((word) => [flagText(word), "flag"])];
+  if (missing.length) notes.unshift([`the encoder gets ${signal.leads.length} of its ${encoderLeads.length} leads: no ${missing.join(", ")}`, "flag"]);
   const windows = signal.windows > 1 ? ` · embedding of ${signal.windows} windows` : "";
   return [
     el("span", {}, [about, partText(signal) + windows].filter(Boolean).join(" · ")),

@@ -5,7 +5,7 @@ import { explain } from "./words.js";
 
 /** Shows an error in plain words; the panel on the left asks for more where `asks`. */
 export function showProblem(error, asks = false) {
-  const { title, detail, advice } = explain(error);
+  const { title, detail, advice } = explain(error, asks);
   if (error.status === undefined) console.error(error);
   const box = byId("problem");
   box.replaceChildren(

@@ -59,7 +59,8 @@ function footText(layout, ecgs, gain) {
     row.cells.filter((cell) => ecgs.some((ecg) => leaves(ecg, cell, row, layout.height, gain))).map((cell) => cell.lead),
   );
   const edge = cut.length ? ` · cut off at the edge: ${[...new Set(cut)].join(", ")}` : "";
-  return `25 mm/s · ${gain} mm/mV${edge}`;
+  const derived = [...ecgs[0].derived];
+  return `25 mm/s · ${gain} mm/mV${derived.length ? ` · derived: ${derived.join(", ")}` : ""}${edge}`;
 }
 
 function leaves(ecg, cell, row, height, gain) {

@@ -40,7 +40,7 @@ export function makeSimilar(index, { again, open, compare, failed }) {
         el("span", { class: "card-head" }, el("span", { class: "rank" }, String(number)), el("span", { class: "record-name" }, neighbour.record), el("span", { class: "distance", title: "distance" }, fixed(neighbour.distance, 3))),
         frame,
       ),
-      el("div", { class: "card-foot" }, el("span", { class: "record-labels" }, neighbour.labels.join(" · ") || "no labels"), el("span", { class: "record-person" }, personText(neighbour)), comparing),
+      el("div", { class: "card-foot" }, el("span", { class: "record-labels", title: neighbour.labels.join(" · ") }, neighbour.labels.join(" · ") || "no labels"), el("span", { class: "record-person" }, personText(neighbour)), comparing),
     );
     return { element, frame, comparing, neighbour };
   }

@@ -16,7 +16,7 @@ const FLAGS = {
 
 const TITLES = {
   unknown_sampling_rate: "The file does not say its sampling rate",
-  unknown_unit: "The file does not say its unit",
+  unknown_unit: "The unit of the file is not known",
   unknown_leads: "The file does not name its leads",
   uncalibrated: "The file does not say its gain",
   many_records: "The file holds more than one ECG",
@@ -32,6 +32,14 @@ const TITLES = {
   file_absent: "A file is missing",
   several_ecgs: "These files are of more than one ECG",
   no_signal: "The signal of this ECG is not served",
+  no_signals: "There is no lead to read",
+  no_occlusion: "What this rests on cannot be worked out",
+  contradiction: "What was given contradicts the file",
+  duplicate_lead: "A lead is there more than once",
+  not_finite: "The signal holds values that are no numbers",
+  too_long: "The recording is too long",
+  wrong_parameter: "A setting is wrong",
+  reader_lost: "Reading this file was broken off",
 };
 
 const ADVICE = {
@@ -42,16 +50,17 @@ const ADVICE = {
   many_records: "Say on the left which one, and read it again.",
   file_absent: "Choose the header and its signal file, both together.",
   several_ecgs: "Open them one after the other.",
-  unreadable: "A header goes with its signal file: choose both together. Else the file may be cut.",
+  unreadable: "It may be empty or cut. A WFDB header goes with its signal file: choose both together.",
   unknown_format: "The formats that are read are listed under “Choose files”.",
   unreachable: "Is it still running? What is on the page stays.",
 };
 
 const BY_STATUS = {
-  401: ["A token is needed", "Ask who started the server for it, and try again."],
+  401: ["A token is needed", "Ask who started the server for it, and reload this page."],
   403: ["The server does not answer this page", "Open it by the address that the server printed."],
   408: ["The upload was too slow", "Try again on a faster connection."],
   413: ["The upload is too large", "Choose fewer or smaller files."],
+  422: ["This ECG is refused", ""],
   429: ["The server is busy", "It was asked several times; try again in a minute."],
   503: ["The server is not ready", "It was asked several times; try again in a minute."],
 };
@@ -59,13 +68,13 @@ const BY_STATUS = {
 // What the command line and Python call a setting; here it is a field.
 const AS_ELSEWHERE = /, expected --[a-z-]+ \([a-z_]+=\)/;
 
-/** A title, what was found, and what to do, for any error. */
-export function explain(problem) {
+/** A title, what was found, and what to do, for any error; `asks` is what the panel on the left asks for it. */
+export function explain(problem, asks = false) {
   const found = problem.detail?.replace(AS_ELSEWHERE, "");
-  const detail = found ? sentence(problem.record ? `${problem.record}: ${found}` : found) : "";
+  const detail = found ? sentence(problem.record ? `${problem.record}: ${found}` : found[0].toUpperCase() + found.slice(1)) : "";
   const [title, advice] = TITLES[problem.reason] ? [TITLES[problem.reason], ADVICE[problem.reason]] : (BY_STATUS[problem.status] ?? []);
   if (problem.status === undefined) return { title: "The page made a mistake", detail: sentence(String(problem.message)), advice: "Reload it." };
-  return { title: title ?? "The request was refused", detail, advice: advice ?? "" };
+  return { title: title ?? "The request was refused", detail, advice: asks === "again" ? "What was given on the left did not help." : (advice ?? "") };
 }
 
 const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);

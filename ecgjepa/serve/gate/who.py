@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ecgjepa.serve.gate_refusal import Refusal, header, refuse
+from ecgjepa.serve.gate.refusal import Refusal, header, refuse
 
 ANY_HOST = "*"
 # Asked by those who watch over the server, by whatever address; they say nothing but whether it is there.

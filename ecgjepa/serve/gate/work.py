@@ -4,20 +4,20 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ecgjepa.serve.gate_refusal import Refusal, refuse, retry_after
+from ecgjepa.serve.gate.refusal import Refusal, refuse, retry_after
 from ecgjepa.serve.limits import Limits
 
 
 def is_work(scope: Scope) -> bool:
-    """Whether a request makes a reader or the model work."""
-    return scope["type"] == "http" and (scope["method"] == "POST" or scope["path"].endswith("/occlusion"))
+    """Whether a request has files read, or makes the model work."""
+    return scope["type"] == "http" and (scope["method"] == "POST" or scope["path"].startswith("/api/records/"))
 
 
 class LimitAtOnce:
     """Refuses work with 429, at once, where as much is being done and waited for as may be.
 
-    A request takes its place among those that are worked on when its body is there, so that slow clients keep nobody
-    waiting.
+    A request takes its place among those that are worked on when its body is there, and leaves it when its answer
+    begins, so that slow clients keep nobody waiting.
     """
 
     def __init__(self, app: ASGIApp, limits: Limits) -> None:
@@ -45,12 +45,19 @@ class LimitAtOnce:
                 has_place = True
             return message
 
+        async def send_and_leave(message: Message) -> None:
+            nonlocal has_place
+            if has_place and message["type"] == "http.response.start":
+                has_place = False
+                self._places.release()
+            await send(message)
+
         self.under_way += 1
         try:
             if scope["method"] != "POST":
                 await self._places.acquire()
                 has_place = True
-            await self.app(scope, receive_in_turn, send)
+            await self.app(scope, receive_in_turn, send_and_leave)
         finally:
             self.under_way -= 1
             if has_place:

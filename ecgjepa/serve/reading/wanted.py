@@ -5,13 +5,17 @@ from dataclasses import dataclass
 from ecgjepa.data.formats.hints import NO_HINTS, Hints
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.patches import Windows
-from ecgjepa.serve.uploads import Found
+from ecgjepa.serve.reading.uploads import Found
 from ecgjepa.signal import SignalContract
 from ecgjepa.windows import Window
 
 
 class ReaderLostError(RuntimeError):
     """The process that read a file ended; another has taken its place."""
+
+
+class NoRoomError(RuntimeError):
+    """The server cannot take an upload now: its disk is full, or too many files are open."""
 
 
 class TooSlowError(RefusedRecordError):

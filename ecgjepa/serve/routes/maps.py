@@ -15,7 +15,7 @@ from ecgjepa.search import SearchIndex
 from ecgjepa.serve import examples
 from ecgjepa.serve.refusals import NoAnswerError, documented
 from ecgjepa.serve.schemas import Answer, Group, LabelCount, MapColours, MapPoints
-from ecgjepa.serve.serving import JSON, Serving, Shared, json_answer
+from ecgjepa.serve.shared import JSON, Serving, Shared, json_answer
 
 router = APIRouter(prefix="/api", tags=["map"])
 # Of a place, what is told of it: a ten-thousandth of the width of the map is below a pixel.
@@ -29,10 +29,13 @@ class GroupAsked(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    # Without `fail_fast`, a million wrong ones are a million errors of a kilobyte.
     polygon: list[tuple[float, float]] | None = Field(
-        None, min_length=3, max_length=MOST_CORNERS, description="corners on the map, closed by itself"
+        None, min_length=3, max_length=MOST_CORNERS, fail_fast=True, description="corners on the map, closed by itself"
     )
-    rows: list[Annotated[int, Field(ge=0, le=2**40)]] | None = Field(None, description="rows of the index")
+    rows: list[Annotated[int, Field(ge=0, le=2**40)]] | None = Field(
+        None, fail_fast=True, description="rows of the index"
+    )
 
 
 _GROUP_EXAMPLE = {"polygon": [[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]}

@@ -4,8 +4,8 @@ import asyncio
 import logging
 
 from ecgjepa.serve.limits import Limits
-from ecgjepa.serve.reader import LostError, Reader
-from ecgjepa.serve.reader_messages import Reply, Request
+from ecgjepa.serve.reading.messages import Reply, Request
+from ecgjepa.serve.reading.reader import LostError, Reader
 
 _LOG = logging.getLogger(__name__)
 # One that ends sooner than this after its start waits so long before it is replaced.

@@ -1,6 +1,7 @@
 """Uploaded files -> windows, read by processes that may be ended: `ReaderPool`."""
 
 import asyncio
+import logging
 import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
@@ -11,16 +12,17 @@ from pathlib import Path
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.serve.limits import Limits
 from ecgjepa.serve.private_folder import PrivateFolder
-from ecgjepa.serve.reader import LostError
-from ecgjepa.serve.reader_messages import Reply, Request
-from ecgjepa.serve.readers import Readers
-from ecgjepa.serve.uploads import Arrangement, Found, UploadedFile, arrange, only_one
-from ecgjepa.serve.wanted import Item, ReadECG, ReaderLostError, TooSlowError, Unit, Wanted
+from ecgjepa.serve.reading.messages import Reply, Request
+from ecgjepa.serve.reading.reader import LostError
+from ecgjepa.serve.reading.readers import Readers
+from ecgjepa.serve.reading.uploads import Arrangement, Found, UploadedFile, arrange, only_one
+from ecgjepa.serve.reading.wanted import Item, NoRoomError, ReadECG, ReaderLostError, TooSlowError, Unit, Wanted
 
-__all__ = ["ReadECG", "ReaderLostError", "ReaderPool", "TooSlowError", "UploadedFile", "Wanted"]
+__all__ = ["NoRoomError", "ReadECG", "ReaderLostError", "ReaderPool", "TooSlowError", "UploadedFile", "Wanted"]
 
 # The reason of an ECG whose process ended.
 LOST = "reader_lost"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -94,6 +96,7 @@ class ReaderPool:
 
         Raises:
             RefusedRecordError: `too_many_ecgs`.
+            NoRoomError: the upload cannot be written.
             TooSlowError, ReaderLostError: without `many`; with it, these are items (`too_slow`, `reader_lost`).
         """
         arranged = await asyncio.to_thread(arrange, files)
@@ -123,7 +126,11 @@ class ReaderPool:
         assert self._folder is not None, "start() was called"
         writing = asyncio.ensure_future(asyncio.to_thread(self._folder.write, files, arranged.files))
         try:
-            folder = await asyncio.shield(writing)
+            try:
+                folder = await asyncio.shield(writing)
+            except OSError as error:
+                _LOG.error("an upload cannot be written: %s", error.strerror)
+                raise NoRoomError("there is no room for the upload at the moment") from error
             shown_of = {own.name: own.shown for own in arranged.files}
             yield _Upload(folder, wanted, shown_of, self._limits.max_windows)
         finally:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from ecgjepa.data.listings.listing import printable
 from ecgjepa.data.readers import MANY_SUFFIXES, SUFFIXES
 from ecgjepa.errors import RefusedRecordError
-from ecgjepa.serve.signal_names import MAX_HEADER_BYTES, rename_signal_files
+from ecgjepa.serve.reading.signal_names import MAX_HEADER_BYTES, rename_signal_files
 
 MAX_NAME = 200
 HEADER = ".hea"

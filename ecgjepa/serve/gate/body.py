@@ -5,7 +5,7 @@ import asyncio
 from python_multipart.multipart import parse_options_header
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ecgjepa.serve.gate_refusal import Refusal, header, refuse, retry_after
+from ecgjepa.serve.gate.refusal import Refusal, header, refuse, retry_after
 from ecgjepa.serve.limits import Limits
 
 _GONE: Message = {"type": "http.disconnect"}
@@ -46,18 +46,25 @@ class _Body:
         self.is_whole = self.is_cut = self.is_answered = False
         self.refusal: Refusal | None = None
         kind, options = parse_options_header(header(scope, b"content-type"))
+        self._most_bytes = self._limits.max_upload_bytes
+        if kind != b"multipart/form-data":
+            self._most_bytes = min(self._most_bytes, self._limits.max_json_bytes)
         boundary = options.get(b"boundary", b"") if kind == b"multipart/form-data" else b""
         self._end = b"--" + boundary + b"--" if boundary else b""
         self._tail = b""
         self._has_end = not self._end
         declared = header(scope, b"content-length") or "0"
         self._hold(int(declared) if declared.isascii() and declared.isdecimal() else 0)
+        if header(scope, b"content-length") is not None and header(scope, b"transfer-encoding") is not None:
+            # a proxy may take the other one to be true, and the rest of the body for somebody's request
+            found = "both Content-Length and Transfer-Encoding, expected one of them"
+            self.refusal = Refusal(400, "malformed_request", found)
 
     def _hold(self, size: int) -> None:
         """Take so many bytes of the allowance of this request, and of all."""
         more = max(0, size - self.held_bytes)
-        if size > self._limits.max_upload_bytes:
-            found = f"a body of {size} bytes or more, expected at most {self._limits.max_upload_bytes}"
+        if size > self._most_bytes:
+            found = f"a body of {size} bytes or more, expected at most {self._most_bytes}"
             self.refusal = Refusal(413, "too_large", found)
         elif more and self._gate.held_bytes + more > self._limits.max_held_bytes:
             found = "the server holds as much as it may of other requests"

@@ -11,17 +11,16 @@ from starlette.responses import Response
 
 from ecgjepa.embed.entries import Entry
 from ecgjepa.errors import RefusedRecordError
-from ecgjepa.predict.model import reading_contract
 from ecgjepa.search import IndexRow
 from ecgjepa.serve import examples
 from ecgjepa.serve.analysing import Asked, Found, Taken, answer_of, find_near, run_networks
 from ecgjepa.serve.answers import record_answer, signal_answer
 from ecgjepa.serve.archive import read_row
+from ecgjepa.serve.forms import MOST_NEIGHBOURS, FiltersQuery
 from ecgjepa.serve.refusals import NoAnswerError, documented
-from ecgjepa.serve.routes_ecgs import check_class, occlude
+from ecgjepa.serve.routes.ecgs import check_class, occlude
 from ecgjepa.serve.schemas import Analysis, Occlusion, RecordPage, Signal
-from ecgjepa.serve.serving import Serving, Shared, json_answer
-from ecgjepa.serve.uploading import MOST_NEIGHBOURS, FiltersQuery
+from ecgjepa.serve.shared import Serving, Shared, json_answer
 from ecgjepa.windows import Window
 
 router = APIRouter(prefix="/api/records", tags=["ECGs of the archive"])
@@ -132,12 +131,10 @@ async def _located(serving: Serving, row: int) -> tuple[IndexRow, Entry]:
 async def _take(serving: Serving, entry: Entry, record: IndexRow) -> Taken:
     """Windows for all networks, read from the archive in a thread."""
     served = serving.served
-    networks = [(served.encoder, served.encoder.contract)]
-    if served.classifier is not None and not served.heads_read_embeddings:
-        networks.append((served.classifier.encoder, reading_contract(served.classifier)))
 
     def read() -> tuple[list[Window], ...]:
-        return tuple(read_row(entry, record, contract, encoder.config.patch_samples) for encoder, contract in networks)
+        networks = zip(served.contracts, served.patch_samples, strict=True)
+        return tuple(read_row(entry, record, contract, patch_samples) for contract, patch_samples in networks)
 
     try:
         return Taken(record.record, await run_in_threadpool(read))

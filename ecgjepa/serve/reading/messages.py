@@ -43,7 +43,7 @@ class Request:
         count: only count the ECGs in it.
         row: which of them.
         max_windows: of one recording.
-        hints, contracts, patch_samples, windows: see `ecgjepa.serve.reading.Wanted`.
+        hints, contracts, patch_samples, windows: see `ecgjepa.serve.reading.pool.Wanted`.
     """
 
     folder: str

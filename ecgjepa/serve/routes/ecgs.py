@@ -9,10 +9,10 @@ from ecgjepa.errors import RefusedRecordError
 from ecgjepa.serve import examples
 from ecgjepa.serve.analysing import analyse
 from ecgjepa.serve.answers import occlusion_answer
+from ecgjepa.serve.forms import Embedding, Files, Reading, SearchForm, Signal, prepare, read_uploads, taken_of
 from ecgjepa.serve.refusals import NoAnswerError, documented, problem_of
 from ecgjepa.serve.schemas import Analysis, Batch, BatchItem, Occlusion
-from ecgjepa.serve.serving import Serving, Shared, json_answer
-from ecgjepa.serve.uploading import Embedding, Files, Reading, SearchForm, Signal, prepare, read_uploads, taken_of
+from ecgjepa.serve.shared import Serving, Shared, json_answer
 from ecgjepa.windows import Window
 
 router = APIRouter(prefix="/api/ecgs", tags=["ECGs that are sent"])

@@ -3,21 +3,21 @@
 from pathlib import Path
 
 from fastapi import APIRouter, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 
 import ecgjepa
 from ecgjepa.data.readers import SUFFIXES
 from ecgjepa.serve.archive import rows_to_look_at
 from ecgjepa.serve.metrics import CONTENT_TYPE
+from ecgjepa.serve.reading.uploads import SIGNAL_SUFFIXES
 from ecgjepa.serve.refusals import NoAnswerError, documented, documented_text
 from ecgjepa.serve.schemas import About, AboutClassifier, AboutEncoder, AboutIndex, LabelCount
 from ecgjepa.serve.served import Served
-from ecgjepa.serve.serving import Serving, Shared, json_answer
+from ecgjepa.serve.shared import Serving, Shared, json_answer
 
 router = APIRouter()
-PAGE = Path(__file__).parent / "page"
-# The signal files of WFDB, which come with their header.
-_SIGNAL_SUFFIXES = {".dat", ".mat"}
+PAGE = Path(__file__).parents[1] / "page"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
 @router.get("/api/about", response_model=About, responses=documented(), tags=["service"], summary="What is served")
@@ -70,9 +70,9 @@ async def static(name: str) -> Response:
 
 def _file(name: str) -> Response:
     there = {file.name: file for file in PAGE.iterdir() if file.is_file()} if PAGE.is_dir() else {}
-    if name not in there or there[name].suffix not in (".html", ".css", ".js", ".svg"):
+    if name not in there or there[name].suffix not in _TYPES:
         raise NoAnswerError(404, "not_found", f"no file of the page is called {name[:100]!r}")
-    return FileResponse(there[name], headers={"Cache-Control": "no-cache"})
+    return Response(there[name].read_bytes(), media_type=_TYPES[there[name].suffix])
 
 
 def describe(serving: Serving) -> About:
@@ -95,7 +95,7 @@ def describe(serving: Serving) -> About:
         encoder=encoder,
         classifier=classifier,
         index=_describe_index(served),
-        formats=sorted(SUFFIXES | _SIGNAL_SUFFIXES),
+        formats=sorted({*SUFFIXES, *SIGNAL_SUFFIXES}),
         max_upload_bytes=limits.max_upload_bytes,
         max_files=limits.max_files,
         max_batch_ecgs=limits.max_batch_ecgs,

@@ -7,12 +7,12 @@ from fastapi import Depends, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from ecgjepa.search import NO_FILTERS, Filters, SearchIndex
+from ecgjepa.search import NO_FILTERS, Filters, QuestionError, SearchIndex
 from ecgjepa.serve.batching import ModelThread
 from ecgjepa.serve.limits import Limits
 from ecgjepa.serve.metrics import Metrics
 from ecgjepa.serve.occluding import Occluder
-from ecgjepa.serve.reading import ReaderPool
+from ecgjepa.serve.reading.pool import ReaderPool
 from ecgjepa.serve.refusals import NoAnswerError
 from ecgjepa.serve.schemas import Answer
 from ecgjepa.serve.served import Served
@@ -74,7 +74,7 @@ class Serving:
             return await run_in_threadpool(ask, *arguments, **named)
         except IndexError as error:
             raise NoAnswerError(404, "no_such_row", str(error)) from error
-        except ValueError as error:
+        except QuestionError as error:
             raise NoAnswerError(422, "wrong_parameter", str(error)) from error
 
 

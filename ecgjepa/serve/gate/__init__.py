@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from fastapi import FastAPI
 
-from ecgjepa.serve.gate_body import LimitBody
-from ecgjepa.serve.gate_headers import SetHeaders
-from ecgjepa.serve.gate_who import CheckHost, CheckToken
-from ecgjepa.serve.gate_work import LimitAtOnce, LimitTime
+from ecgjepa.serve.gate.body import LimitBody
+from ecgjepa.serve.gate.headers import SetHeaders
+from ecgjepa.serve.gate.who import CheckHost, CheckToken
+from ecgjepa.serve.gate.work import LimitAtOnce, LimitTime
 from ecgjepa.serve.limits import Limits
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "[::1]")
@@ -25,8 +25,9 @@ def add_gate(app: FastAPI, limits: Limits, *, token: str | None = None, hosts: S
         hosts: names and addresses that the server answers by, without ports; `*` is any. Health is told to everybody.
 
     Raises:
-        ValueError: a token that no header can hold, when the app starts; a name that none is, too.
+        ValueError: a token that no header can hold, or a name that none is.
     """
+    CheckToken(app, token), CheckHost(app, hosts)  # refused now, not when the app starts
     app.add_middleware(LimitAtOnce, limits=limits)
     app.add_middleware(LimitBody, limits=limits)
     app.add_middleware(LimitTime, limits=limits)

@@ -9,10 +9,10 @@ from ecgjepa.embed.inputs import split_leads
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.search import Filters
 from ecgjepa.serve.analysing import Asked, Taken
-from ecgjepa.serve.reading import ReadECG, Wanted
+from ecgjepa.serve.reading.pool import ReadECG, Wanted
+from ecgjepa.serve.reading.uploads import UploadedFile
 from ecgjepa.serve.refusals import NoAnswerError
-from ecgjepa.serve.serving import Serving
-from ecgjepa.serve.uploads import UploadedFile
+from ecgjepa.serve.shared import Serving
 
 MOST_NEIGHBOURS = 100
 MOST_WORDS = 64

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from ecgjepa.serve.limits import Limits
-from ecgjepa.serve.reader_messages import REPLY, BadReplyError, Reply, Request, check_reply
+from ecgjepa.serve.reading.messages import REPLY, BadReplyError, Reply, Request, check_reply
 
 START_SECONDS = 120.0
 # All that a reader is told of the environment: no token, and no plug-ins of HDF5.
@@ -41,7 +41,7 @@ class Reader:
             sys.executable,
             "-P",  # nothing is imported from the folder that the server was started in
             "-m",
-            "ecgjepa.serve.reader_process",
+            "ecgjepa.serve.reading.process",
             json.dumps(options),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

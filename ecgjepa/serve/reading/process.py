@@ -1,7 +1,7 @@
 """A process that reads files of strangers: it is limited, knows no secrets, and may be ended at any time.
 
-It is started by `ecgjepa.serve.reader`, reads requests from its standard input and writes replies to what was its
-standard output; see `ecgjepa.serve.reader_messages`. It imports no torch, so that a lost one is soon replaced.
+It is started by `ecgjepa.serve.reading.reader`, reads requests from its standard input and writes replies to what was
+its standard output; see `ecgjepa.serve.reading.messages`. It imports no torch, so that a lost one is soon replaced.
 """
 
 import importlib
@@ -17,7 +17,7 @@ from ecgjepa.data.preparing.engines import begin_worker
 from ecgjepa.data.readers import count_records, forget_files, read
 from ecgjepa.errors import RefusedRecordError
 from ecgjepa.patches import take_embeddable
-from ecgjepa.serve.reader_messages import REQUEST, Request, pack_reply
+from ecgjepa.serve.reading.messages import REQUEST, Request, pack_reply
 
 # Imported while nobody asks; each takes up to seconds.
 SLOW_PACKAGES = ("scipy.signal", "h5py", "pandas", "wfdb", "defusedxml.ElementTree", "pydicom", "edfio")
@@ -89,6 +89,8 @@ def _limit(memory_bytes: int) -> None:
         (resource.RLIMIT_FSIZE, MAX_WRITTEN_BYTES),
         (resource.RLIMIT_NOFILE, MAX_OPEN_FILES),
     ):
+        _, most = resource.getrlimit(what)
+        limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
         resource.setrlimit(what, (limit, limit))
     _limit_memory(memory_bytes)
 
@@ -98,7 +100,8 @@ def _limit_memory(memory_bytes: int) -> None:
     pages = Path("/proc/self/statm")
     has = int(pages.read_text("ascii").split()[0]) * resource.getpagesize() if pages.exists() else 0
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (has + memory_bytes, hard))
+    wanted = has + memory_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (wanted if hard == resource.RLIM_INFINITY else min(wanted, hard), hard))
 
 
 def _warm_up(package: str, memory_bytes: int) -> None:
