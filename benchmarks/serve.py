@@ -8,8 +8,8 @@ Two servers run as processes of their own on loopback: one batches windows of se
 ratio is the median of the ratio within a round. Every client sends WFDB records of 12 leads and 10 s, one after the
 other on one connection, and reads the whole answer; `--signal` asks for the signal as well.
 
-`--soak N` sends N requests to the first server, and prints the resident memory of the server and its readers after a
-tenth of them and at the end, and how many answers were none.
+`--soak N` sends N requests to the first server, and prints the resident memory of the server and its readers after each
+tenth of them, the rate, and how many answers were none.
 """
 
 import argparse
@@ -30,7 +30,7 @@ import psutil
 from ecgjepa.data.synthetic import write_ptbxl_archive
 
 MOST_ECGS = 100
-FIRST_SHARE = 0.1
+PARTS = 10
 MEBIBYTE = 2**20
 
 
@@ -145,14 +145,18 @@ def compare(arguments: argparse.Namespace, uploads: list[list[tuple[str, tuple[s
 
 def soak(arguments: argparse.Namespace, uploads: list[list[tuple[str, tuple[str, bytes]]]]) -> None:
     """Many requests to one server: does it fail, does its memory grow?"""
-    first = int(FIRST_SHARE * arguments.soak)
     with started([*options_of(arguments), "--batch-size", str(arguments.batch_size)]) as server:
         failed: dict[int, int] = {}
-        for requests in (first, arguments.soak - first):
+        for part in range(1, PARTS + 1):
+            requests = arguments.soak // PARTS
             one = asyncio.run(load(server.address, uploads, requests, arguments.clients, arguments.signal))
             failed |= {status: failed.get(status, 0) + count for status, count in one.failed.items()}
             own, readers = server.memory_mib()
-            print(f"after {len(one.times_s)} more: server {own:.0f} MiB, readers {readers:.0f} MiB, failed {failed}")
+            print(
+                f"after {part * requests}: server {own:.1f} MiB, readers {readers:.1f} MiB, "
+                f"{one.per_second:.1f} requests/s, failed {failed}",
+                flush=True,
+            )
         metrics = httpx.get(f"{server.address}/metrics").text
         print("\n".join(line for line in metrics.splitlines() if line.startswith("ecgjepa_readers")))
 

@@ -83,7 +83,7 @@ class Connection(H11Protocol):
             self.transport.close()
 
     def _send_refusal(self, status: int, reason: str, detail: str) -> None:
-        content = Refused(error=Problem(reason=reason, detail=detail, record=None)).model_dump_json().encode()
+        content = Refused.body(Problem(reason=reason, detail=detail, record=None))
         headers = [
             *headers_of("").items(),
             (b"content-type", b"application/json"),

@@ -79,8 +79,7 @@ def problem_of(refusal: RefusedRecordError) -> Problem:
 
 def refused_answer(status: int, problem: Problem, headers: dict[str, str] | None = None) -> Response:
     """The body that every answer has that is not 2xx."""
-    content = Refused(error=problem).model_dump_json().encode()
-    return Response(content, status, headers, "application/json")
+    return Response(Refused.body(problem), status, headers, "application/json")
 
 
 def add_handlers(app: FastAPI, metrics: Metrics, limits: Limits) -> None:

@@ -29,6 +29,11 @@ class Refused(Answer):
 
     error: Problem
 
+    @classmethod
+    def body(cls, problem: Problem) -> bytes:
+        """As it is sent."""
+        return cls(error=problem).model_dump_json().encode()
+
 
 class Signal(Answer):
     """A standardised ECG: what the encoder saw of it."""
@@ -114,7 +119,7 @@ class Occlusion(Answer):
     notice: str = NOTICE
     record: str
     class_name: str
-    score: Literal["log_odds", "value"]
+    score: Literal["log_odds"]
     patch_seconds: float
     stretch_patches: int
     start_s: float

@@ -36,15 +36,15 @@ async def refuse(receive: Receive, send: Send, refusal: Refusal, *, linger: bool
     Args:
         linger: the body, or some of it, was not read.
     """
-    content = Refused(error=Problem(reason=refusal.reason, detail=refusal.detail, record=None)).model_dump_json()
+    content = Refused.body(Problem(reason=refusal.reason, detail=refusal.detail, record=None))
     headers = [
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(content.encode())).encode()),
+        (b"content-length", str(len(content)).encode()),
         (b"connection", b"close"),
         *refusal.headers,
     ]
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
-    await send({"type": "http.response.body", "body": content.encode(), "more_body": linger})
+    await send({"type": "http.response.body", "body": content, "more_body": linger})
     if linger:
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):

@@ -66,7 +66,6 @@ function stretches(occlusion, cell, row, largest) {
 /** The legend below the paper, with the words for screen readers and for those who do not see the colours. */
 export function shadingLegend(occlusion, turnOff) {
   const largest = largestFall(occlusion);
-  const what = occlusion.score === "log_odds" ? "log odds" : "value";
   return [
     el("strong", {}, `What ${occlusion.class_name} rests on`),
     el(
@@ -85,7 +84,7 @@ export function shadingLegend(occlusion, turnOff) {
       ),
       el("span", { class: "end" }, `for +${fixed(largest, 2)}`),
     ),
-    el("span", { class: "muted" }, `fall of the ${what} when ${fixed(occlusion.patch_seconds * occlusion.stretch_patches, 1)} s of one lead are hidden; hatched: against. ${strongest(occlusion)}`),
+    el("span", { class: "muted" }, `fall of the log odds when ${fixed(occlusion.patch_seconds * occlusion.stretch_patches, 1)} s of one lead are hidden; hatched: against. ${strongest(occlusion)}`),
     el("button", { type: "button", class: "quiet", onclick: turnOff }, "Turn off"),
   ];
 }
