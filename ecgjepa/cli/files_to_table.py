@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from ecgjepa.cli.engine import choose_engine, engine_options
-from ecgjepa.cli.flags import Command, hint_options
+from ecgjepa.cli.flags import BATCH_SIZE, PRECISION, Command, hint_options
 
 if TYPE_CHECKING:
     import torch
@@ -24,16 +24,8 @@ STOPPED = 130
 SHOWN = 10
 
 _OPTIONS = (
-    click.option(
-        "--precision",
-        type=click.Choice(["fp32", "bf16", "int8"]),
-        default="fp32",
-        show_default=True,
-        help="Of the matrix products; see docs/embedding.md for what each costs.",
-    ),
-    click.option(
-        "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows that run at once."
-    ),
+    PRECISION,
+    BATCH_SIZE,
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda; on Ray auto is cpu."),
     click.option(
         "--workers",

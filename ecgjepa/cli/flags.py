@@ -39,6 +39,16 @@ HEADS = click.option(
     show_default=True,
     help="Attention heads of a published .pth file, which does not state them.",
 )
+PRECISION = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="Of the matrix products; see docs/embedding.md for what each costs.",
+)
+BATCH_SIZE = click.option(
+    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows that run at once."
+)
 
 _HINTS = (
     click.option("--sampling-rate-hz", type=float, help="Of files that do not say it."),

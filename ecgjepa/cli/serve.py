@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ecgjepa.cli.flags import ENCODER, HEADS
+from ecgjepa.cli.flags import BATCH_SIZE, ENCODER, HEADS, PRECISION
 from ecgjepa.cli.main import command_line, main
 
 if TYPE_CHECKING:
@@ -54,9 +54,7 @@ _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 @click.option("--allow-host", "hosts", multiple=True, help="A further name that the server answers by.")
 @click.option("--max-upload-mb", type=click.IntRange(1), default=64, show_default=True, help="Of one request.")
 @click.option("--readers", type=click.IntRange(1), default=2, show_default=True, help="Processes that read uploads.")
-@click.option(
-    "--batch-size", type=click.IntRange(1), default=16, show_default=True, help="Windows that run at once."
-)  # fmt: skip
+@BATCH_SIZE
 @click.option(
     "--max-wait-ms",
     type=click.FloatRange(0, 1000),
@@ -66,13 +64,7 @@ _NEEDED = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 )
 @click.option("--threads", type=click.IntRange(1), help="Of the matrix products on a CPU.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "int8"]),
-    default="fp32",
-    show_default=True,
-    help="Of the matrix products; see docs/embedding.md for what each costs.",
-)
+@PRECISION
 @click.option("--log-requests", is_flag=True, help="A line for each on standard error, without its query.")
 @ENCODER
 @HEADS

@@ -74,7 +74,8 @@ async def analyse_record(
     taken, outputs_K = Taken(record.record, ()), None
     if follows:
         outputs_K = served.outputs(embedding_D[None])[0]
-    if (entry := served.archive.locate(record)) is not None and (signal or not follows):
+    entry = await run_in_threadpool(served.archive.locate, record)  # may read the names of a store
+    if entry is not None and (signal or not follows):
         taken = await _take(serving, entry, record)
         if served.classifier is not None and not follows:
             said = (await run_networks(serving, [taken]))[0]
@@ -122,7 +123,7 @@ async def occlude_record(
 
 async def _located(serving: Serving, row: int) -> tuple[IndexRow, Entry]:
     record = (await serving.search(serving.index.records, [row]))[0]
-    entry = serving.served.archive.locate(record)
+    entry = await run_in_threadpool(serving.served.archive.locate, record)
     if entry is None:
         raise NoAnswerError(404, "no_signal", "its ECG is not where it was embedded, and in no --store", record.record)
     return record, entry

@@ -13,7 +13,7 @@ from ecgjepa.serve.reading.uploads import SIGNAL_SUFFIXES
 from ecgjepa.serve.refusals import NoAnswerError, documented, documented_text
 from ecgjepa.serve.schemas import About, AboutClassifier, AboutEncoder, AboutIndex, LabelCount
 from ecgjepa.serve.served import Served
-from ecgjepa.serve.shared import Serving, Shared, json_answer
+from ecgjepa.serve.shared import JSON, Serving, Shared
 
 router = APIRouter()
 PAGE = Path(__file__).parents[1] / "page"
@@ -23,7 +23,10 @@ _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".
 @router.get("/api/about", response_model=About, responses=documented(), tags=["service"], summary="What is served")
 async def about(serving: Shared) -> Response:
     """Encoder, classifier and archive that are served, and how much may be asked for."""
-    return json_answer(await serving.search(describe, serving))
+    if "about" not in serving.kept:  # made once, since it hashes all weights
+        answer: About = await serving.search(describe, serving)
+        serving.kept["about"] = answer.model_dump_json().encode()
+    return Response(serving.kept["about"], media_type=JSON)
 
 
 @router.get(
